@@ -1,0 +1,28 @@
+//! The contracts that every Valkyrie transport implements.
+//!
+//! A [`Transport`] turns a [`Locator`] into a [`Link`] (by dialling) or a [`Listener`] (by listening). A link is bytes
+//! between exactly two peers, in order, on one or more [`Lane`]s. A [`Bus`] is whole messages to many.
+//!
+//! What this crate is not: it does no network I/O, reads no clock, spawns nothing and depends on no runtime. It does
+//! not retry, reconnect, fall back or encrypt, and neither does any transport; those live once, in the endpoint.
+//!
+//! A new transport implements [`Transport`], [`Listener`] and [`Link`] in a crate of its own and runs the suite in
+//! `conformance` (feature `conformance`). There is no list of transports to edit.
+//!
+//! Read [`Link`] first.
+
+mod bus;
+mod capabilities;
+mod error;
+mod link;
+mod listener;
+mod locator;
+mod transport;
+
+pub use bus::{Bus, BusError, BusMessage, Subscription, TOPIC_BYTES_MAX};
+pub use capabilities::{Capabilities, PeerCredentials};
+pub use error::{Action, Fault, TransportError};
+pub use link::{Lane, Link, READ_CHUNK_BYTES, READ_SPARE_BYTES_MIN, reserve_for_read};
+pub use listener::{Listener, accept};
+pub use locator::{HostPort, LOCATOR_BYTES_MAX, Locator, LocatorError, SCHEME_BYTES_MAX};
+pub use transport::{BoxFuture, Transport};
