@@ -1,0 +1,3 @@
+//! The `valkyrie` command.
+
+fn main() {}

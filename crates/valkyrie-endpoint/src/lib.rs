@@ -1,0 +1,1 @@
+//! Valkyrie endpoints: a link and a session as an async API.

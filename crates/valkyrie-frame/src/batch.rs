@@ -1,0 +1,161 @@
+//! Many frames on their way out, as one run of bytes to be written at once.
+
+use alloc::collections::VecDeque;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use crate::{Header, HeaderError};
+
+/// Payloads up to this many bytes are copied behind their header; longer ones are chained by
+/// reference. Copying a kilobyte costs less than one more entry in a vectored write.
+pub const COPY_THRESHOLD_BYTES: usize = 1024;
+
+/// Encoded frames waiting for the wire, oldest first.
+///
+/// Small payloads lie behind their headers in one buffer, large ones are chained without a copy.
+/// It is a [`Buf`]: write what [`Batch::chunks`] shows and then [`Buf::advance`] by what was taken.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Finished segments, written before `tail`.
+    segments: VecDeque<Bytes>,
+    /// Where the next header goes.
+    tail: BytesMut,
+    /// Bytes in `segments`.
+    segment_bytes: usize,
+}
+
+impl Batch {
+    /// An empty batch that encodes into `buffer`'s memory. What `buffer` held is gone.
+    pub fn with_buffer(mut buffer: BytesMut) -> Self {
+        buffer.clear();
+        Self {
+            segments: VecDeque::new(),
+            tail: buffer,
+            segment_bytes: 0,
+        }
+    }
+
+    /// Gives the buffer back for use elsewhere.
+    pub fn into_buffer(self) -> BytesMut {
+        self.tail
+    }
+
+    /// Appends one frame. `header.length` and `header.extension_words` are set from what is given.
+    ///
+    /// # Errors
+    /// The caller is at fault and the batch is unchanged: the payload is too long
+    /// ([`HeaderError::Length`]) or the header contradicts itself.
+    ///
+    /// # Panics
+    /// Never; an `extensions` slice that is no whole number of words, or longer than 255 of them,
+    /// cannot come from [`Extensions`](crate::Extensions) and is a debug assertion.
+    #[inline]
+    pub fn push(&mut self, mut header: Header, extensions: &[u8], payload: Bytes) -> Result<(), HeaderError> {
+        header.length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        self.push_head(
+            &mut header,
+            extensions,
+            payload.len().min(COPY_THRESHOLD_BYTES + 1),
+        )?;
+        if payload.len() <= COPY_THRESHOLD_BYTES {
+            self.tail.put_slice(&payload);
+        } else {
+            self.chain(payload);
+        }
+        Ok(())
+    }
+
+    /// Appends one frame whose payload is copied in any case: for payloads that live on the stack.
+    ///
+    /// # Errors
+    /// As [`Batch::push`].
+    #[inline]
+    pub fn push_copied(
+        &mut self,
+        mut header: Header,
+        extensions: &[u8],
+        payload: &[u8],
+    ) -> Result<(), HeaderError> {
+        header.length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        self.push_head(&mut header, extensions, payload.len())?;
+        self.tail.put_slice(payload);
+        Ok(())
+    }
+
+    #[inline]
+    fn push_head(&mut self, header: &mut Header, extensions: &[u8], room: usize) -> Result<(), HeaderError> {
+        debug_assert!(extensions.len().is_multiple_of(4) && extensions.len() <= 4 * 255);
+        header.extension_words = (extensions.len() / 4) as u8;
+        header.check()?;
+        self.tail.reserve(Header::LEN + extensions.len() + room);
+        self.tail.put_slice(&header.encode());
+        self.tail.put_slice(extensions);
+        Ok(())
+    }
+
+    fn chain(&mut self, payload: Bytes) {
+        let head = self.tail.split().freeze();
+        self.segment_bytes += head.len() + payload.len();
+        self.segments.push_back(head);
+        self.segments.push_back(payload);
+    }
+
+    /// Bytes not yet written.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.segment_bytes + self.tail.len()
+    }
+
+    /// Whether everything has been written.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The unwritten bytes as slices, in order, none of them empty.
+    pub fn chunks(&self) -> impl Iterator<Item = &[u8]> {
+        self.segments
+            .iter()
+            .map(|segment| &segment[..])
+            .chain(core::iter::once(&self.tail[..]))
+            .filter(|chunk| !chunk.is_empty())
+    }
+}
+
+impl Buf for Batch {
+    fn remaining(&self) -> usize {
+        self.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.chunks().next().unwrap_or_default()
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        while let Some(front) = self.segments.front_mut() {
+            if count < front.len() {
+                front.advance(count);
+                self.segment_bytes -= count;
+                return;
+            }
+            count -= front.len();
+            self.segment_bytes -= front.len();
+            self.segments.pop_front();
+        }
+        self.tail.advance(count);
+        if self.tail.is_empty() {
+            // The whole buffer is free again; without this the front of it would stay lost.
+            self.tail.clear();
+        }
+    }
+
+    #[cfg(feature = "std")]
+    fn chunks_vectored<'a>(&'a self, out: &mut [std::io::IoSlice<'a>]) -> usize {
+        let mut count = 0;
+        for (slot, chunk) in out.iter_mut().zip(self.chunks()) {
+            *slot = std::io::IoSlice::new(chunk);
+            count += 1;
+        }
+        count
+    }
+}

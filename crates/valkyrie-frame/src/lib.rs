@@ -1,0 +1,40 @@
+//! The Valkyrie frame: a 20-byte header, optional extension words and a payload.
+//!
+//! This crate is the alphabet of the protocol. It knows what a frame looks like and nothing
+//! about what a conversation is: no session, no credit, no clock, no I/O. It is `no_std` with
+//! `alloc`, and `bytes` is its only dependency, so that a program in need of the codec alone can
+//! take just this.
+//!
+//! Read [`Header`] first, then [`Frame::decode`] for the way in and [`Batch`] for the way out.
+
+#![no_std]
+
+extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
+
+mod batch;
+mod class;
+mod error_code;
+mod extension;
+mod flags;
+mod frame;
+mod header;
+mod kind;
+mod stream_id;
+
+pub use batch::{Batch, COPY_THRESHOLD_BYTES};
+pub use class::{Class, Priority};
+pub use error_code::{ErrorCode, Family};
+pub use extension::{Extension, ExtensionError, Extensions, ExtensionsBuilder, extension_type};
+pub use flags::Flags;
+pub use frame::{DecodeError, Frame};
+pub use header::{Header, HeaderError, MAX_PAYLOAD_BYTES};
+pub use kind::{Group, Kind};
+pub use stream_id::{Side, StreamId};
+
+/// The first two bytes of every frame, the letters `RC`.
+pub const MAGIC: u16 = 0x5243;
+
+/// The version of the wire that this crate speaks.
+pub const VERSION: u8 = 2;

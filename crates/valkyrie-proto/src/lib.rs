@@ -1,0 +1,1 @@
+//! The Valkyrie session as a sans-IO state machine.

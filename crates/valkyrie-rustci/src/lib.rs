@@ -1,0 +1,1 @@
+//! RustCI: a control plane and runners that speak Valkyrie.

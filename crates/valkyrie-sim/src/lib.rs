@@ -1,0 +1,1 @@
+//! Virtual time and lossy, slow, reordering links for testing Valkyrie sessions.

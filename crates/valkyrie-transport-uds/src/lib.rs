@@ -1,0 +1,1 @@
+//! Valkyrie links over Unix domain sockets.

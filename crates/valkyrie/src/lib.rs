@@ -1,0 +1,1 @@
+//! The Valkyrie communication framework.

@@ -1,0 +1,3 @@
+//! example-frame-alone
+
+fn main() {}

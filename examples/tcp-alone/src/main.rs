@@ -1,0 +1,3 @@
+//! example-tcp-alone
+
+fn main() {}
