@@ -1,0 +1,116 @@
+//! The list of checks, in the order in which `ci` runs them: the quick ones that fail most often first.
+
+mod alone;
+mod bench;
+mod deny;
+mod examples;
+mod fuzz;
+mod no_std;
+pub(crate) mod peers;
+mod rust;
+mod tests;
+
+use crate::ci::Outcome;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::{floors, tidy};
+
+/// One check.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// The subcommand.
+    pub(crate) name: &'static str,
+    /// What it does, for the help and the header.
+    pub(crate) about: &'static str,
+    /// Does it.
+    pub(crate) run: fn(&Context) -> Outcome,
+}
+
+/// Every step that `ci` runs.
+pub(crate) fn all() -> &'static [Step] {
+    &[
+        Step {
+            name: "fmt",
+            about: "Sources are formatted as rustfmt formats them",
+            run: |context| rust::fmt(context).into(),
+        },
+        Step {
+            name: "floors",
+            about: "Each crate depends only on strictly lower floors",
+            run: |context| floors(context).into(),
+        },
+        Step {
+            name: "tidy",
+            about: "Nothing unfinished, undocumented, too long, asleep in tests, or linked to nowhere",
+            run: |context| tidy(context).into(),
+        },
+        Step {
+            name: "clippy",
+            about: "Clippy finds nothing in any target",
+            run: |context| rust::clippy(context).into(),
+        },
+        Step {
+            name: "test",
+            about: "Unit and integration tests",
+            run: tests::run,
+        },
+        Step {
+            name: "doctest",
+            about: "Examples in the documentation compile and hold",
+            run: tests::run_docs,
+        },
+        Step {
+            name: "doc",
+            about: "Documentation builds without a warning",
+            run: |context| rust::doc(context).into(),
+        },
+        Step {
+            name: "alone",
+            about: "Each crate alone, with each of its features alone",
+            run: |context| alone::run(context).into(),
+        },
+        Step {
+            name: "no-std",
+            about: "valkyrie-frame without the standard library",
+            run: |context| no_std::run(context).into(),
+        },
+        Step {
+            name: "examples",
+            about: "The packages under examples/ run",
+            run: |context| examples::run(context).into(),
+        },
+        Step {
+            name: "deny",
+            about: "Dependencies: licences, sources, bans and advisories",
+            run: |context| deny::run(context).into(),
+        },
+        Step {
+            name: "fuzz",
+            about: "Each fuzz target for ten seconds from its corpus",
+            run: |context| fuzz::run(context).into(),
+        },
+        Step {
+            name: "bench",
+            about: "Each bench runs once, unmeasured",
+            run: |context| bench::run(context).into(),
+        },
+    ]
+}
+
+fn floors(context: &Context) -> Result<Outcome, Failure> {
+    let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap_or_default();
+    let architecture = read(&context.root.join("docs/architecture.md"));
+    let report = floors::check(&context.metadata, &architecture, read);
+    Failure::unless_empty("broken floor rules", report.faults)?;
+    Ok(Outcome::passed(format!(
+        "{} crates, {} edges",
+        report.crates, report.edges
+    )))
+}
+
+fn tidy(context: &Context) -> Result<Outcome, Failure> {
+    let tree = tidy::load(&context.root)?;
+    let faults = tidy::check(&tree, &context.metadata);
+    Failure::unless_empty("untidy places", faults)?;
+    Ok(Outcome::passed(format!("{} files", tree.len())))
+}

@@ -1,0 +1,60 @@
+//! Runs the tests and keeps the runner's own summary, so that the end of `ci` shows what was counted.
+
+use crate::ci::Outcome;
+use crate::context::Context;
+use crate::counts;
+use crate::shell::Shell;
+
+/// Unit and integration tests: with nextest where it is installed, else with `cargo test`.
+pub(super) fn run(context: &Context) -> Outcome {
+    let nextest = Shell::cargo(&context.root)
+        .args(["nextest", "--version"])
+        .read()
+        .is_some();
+    let scope = ["--workspace", "--all-features", "--no-fail-fast"];
+    let shell = Shell::cargo(&context.root);
+    if nextest {
+        let shell = shell.args(["nextest", "run"]).args(scope);
+        // Without a terminal nextest would list every passing test.
+        tell(
+            shell.args(["--status-level", "fail", "--no-tests", "pass"]),
+            "cargo nextest",
+        )
+    } else {
+        println!(
+            "cargo-nextest is not installed; using cargo test (faster: cargo install --locked cargo-nextest)"
+        );
+        let shell = shell.args(["test"]).args(scope);
+        tell(
+            shell.args(["--lib", "--bins", "--tests", "--examples"]),
+            "cargo test",
+        )
+    }
+}
+
+/// The examples in documentation comments.
+pub(super) fn run_docs(context: &Context) -> Outcome {
+    let shell = Shell::cargo(&context.root).args(["test", "--workspace", "--doc", "--all-features"]);
+    tell(shell.args(["--no-fail-fast"]), "rustdoc")
+}
+
+/// Runs a test runner and keeps the lines that count.
+pub(super) fn tell(shell: Shell, runner: &str) -> Outcome {
+    let (lines, ended) = shell.tee();
+    let mut total = counts::Counts::default();
+    let mut summaries = Vec::new();
+    for line in lines {
+        if let Some(counts) = counts::parse(&line) {
+            total.add(counts);
+            // A binary without tests says so too; its line would only bury the others.
+            if counts != counts::Counts::default() {
+                summaries.push(counts::without_colour(&line));
+            }
+        }
+    }
+    Outcome {
+        note: format!("{} passed, {} failed ({runner})", total.passed, total.failed),
+        summaries,
+        failure: ended.err(),
+    }
+}

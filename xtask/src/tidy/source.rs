@@ -1,0 +1,128 @@
+//! Rules for Rust files: finished, documented, of readable length, and never asleep in a test.
+//! What the compiler or clippy can see is left to them.
+
+/// Judges one Rust file.
+pub(super) fn check(path: &str, text: &str, faults: &mut Vec<String>) {
+    unfinished(path, text, faults);
+    length(path, text, faults);
+    module_docs(path, text, faults);
+    if is_test(path) {
+        sleeps(path, text, faults);
+    }
+    if is_pure(path) {
+        purity(path, text, faults);
+    }
+}
+
+fn unfinished(path: &str, text: &str, faults: &mut Vec<String>) {
+    // Put together here so that this file does not find itself.
+    let marks = [
+        concat!("to", "do!"),
+        concat!("unimple", "mented!"),
+        concat!("db", "g!"),
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+    ];
+    for (index, line) in text.lines().enumerate() {
+        for mark in marks {
+            if has_word(line, mark) {
+                faults.push(format!("{path}:{}: `{mark}` marks unfinished work", index + 1));
+            }
+        }
+    }
+}
+
+fn length(path: &str, text: &str, faults: &mut Vec<String>) {
+    let lines = text.lines().count();
+    if lines > LINES_MAX {
+        faults.push(format!(
+            "{path}: {lines} lines; past {LINES_MAX} a file holds more than one idea"
+        ));
+    }
+}
+
+/// The first thing in a file, but for inner attributes, says what the file is.
+fn module_docs(path: &str, text: &str, faults: &mut Vec<String>) {
+    let first = text
+        .lines()
+        .map(str::trim_start)
+        .find(|line| !line.is_empty() && !line.starts_with("#!["));
+    if !first.is_some_and(|line| line.starts_with("//!") || line.starts_with("#![doc")) {
+        faults.push(format!(
+            "{path}:1: does not begin with `//!` docs that say what the file is"
+        ));
+    }
+}
+
+/// A test that waits for a fixed time is slow on a fast machine and wrong on a slow one.
+fn sleeps(path: &str, text: &str, faults: &mut Vec<String>) {
+    let virtual_time = ["start_paused = true", "time::pause()"]
+        .iter()
+        .any(|mark| text.contains(mark));
+    for (index, line) in text.lines().enumerate() {
+        let code = line.split("//").next().unwrap_or_default();
+        if !has_word(code, "sleep(") {
+            continue;
+        }
+        if virtual_time && !code.contains("thread::sleep") {
+            continue;
+        }
+        faults.push(format!(
+            "{path}:{}: a test sleeps; wait for the event, or pause the clock",
+            index + 1
+        ));
+    }
+}
+
+/// The codec and the session take `now` as an argument and leave I/O and tasks to others.
+fn purity(path: &str, text: &str, faults: &mut Vec<String>) {
+    for (index, line) in text.lines().enumerate() {
+        let code = line.split("//").next().unwrap_or_default();
+        for name in IMPURE {
+            if code.contains(name) {
+                faults.push(format!(
+                    "{path}:{}: `{name}` in a crate that does no I/O, reads no clock and spawns nothing",
+                    index + 1
+                ));
+            }
+        }
+    }
+}
+
+/// Whether the file is nothing but tests, by where it lies.
+fn is_test(path: &str) -> bool {
+    path.contains("/tests/") || path.ends_with("/tests.rs") || path.ends_with("_tests.rs")
+}
+
+/// Whether the file is part of a sans-IO crate's library.
+fn is_pure(path: &str) -> bool {
+    PURE.iter().any(|folder| path.starts_with(folder)) && !is_test(path)
+}
+
+/// Whether `line` holds `word` with nothing that continues a name before or after it.
+fn has_word(line: &str, word: &str) -> bool {
+    let in_name = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(word).any(|(start, _)| {
+        let before = line[..start].chars().next_back();
+        let after = line[start + word.len()..].chars().next();
+        let ends = !word.ends_with(in_name) || after.is_none_or(|c| !in_name(c));
+        before.is_none_or(|c| !in_name(c)) && ends
+    })
+}
+
+/// Twice a long file; past it even a patient reader loses the thread.
+const LINES_MAX: usize = 700;
+
+/// Libraries that hold no clock, socket or task.
+const PURE: [&str; 2] = ["crates/valkyrie-frame/src/", "crates/valkyrie-proto/src/"];
+
+/// What such a library never names.
+const IMPURE: [&str; 7] = [
+    "Instant::now",
+    "SystemTime::now",
+    "std::net",
+    "std::fs",
+    "std::process",
+    "std::thread",
+    "tokio::",
+];

@@ -1,0 +1,95 @@
+//! Finds the programs that steps need, and installs those that cargo or apt can install.
+//!
+//! What is installed goes below Cargo's target folder, never into the user's own `~/.cargo/bin`: it is cached
+//! with the build and vanishes with `cargo clean`. A program already on the `PATH` is used as it is.
+
+use std::path::{Path, PathBuf};
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::shell::Shell;
+
+/// A program that `cargo install` can provide.
+#[derive(Debug)]
+pub(crate) struct CargoTool {
+    /// The package on crates.io, which is also the program's name.
+    pub(crate) package: &'static str,
+    /// The version that is built where none is on the `PATH`.
+    pub(crate) version: &'static str,
+    /// More arguments to `cargo install`.
+    pub(crate) arguments: &'static [&'static str],
+}
+
+/// The path of a program on the `PATH`.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
+}
+
+/// The path of a cargo tool, which is built first when it is nowhere.
+pub(crate) fn ensure(context: &Context, tool: &CargoTool) -> Result<PathBuf, Failure> {
+    if let Some(path) = find(tool.package) {
+        return Ok(path);
+    }
+    let root = context.scratch("tools")?;
+    let program = root.join("bin").join(tool.package);
+    if program.is_file() {
+        return Ok(program);
+    }
+    println!(
+        "{} is not installed; building it once into {} (also possible: cargo install --locked {})",
+        tool.package,
+        root.display(),
+        tool.package
+    );
+    let build = context.scratch("tools-build")?;
+    let root_text = root.to_string_lossy().into_owned();
+    Shell::cargo(&context.root)
+        .args(["install", "--locked", tool.package])
+        .args(["--version", tool.version, "--root", &root_text])
+        .args(tool.arguments)
+        // A tool that runs for a second and is built from nothing is cheapest unoptimised.
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+        .env("CARGO_TARGET_DIR", &build.to_string_lossy())
+        .run()
+        .map_err(|_| Failure::Missing {
+            tool: tool.package,
+            how: format!("cargo install --locked {}", tool.package),
+        })?;
+    // The intermediate files are large and never needed again.
+    let _ = std::fs::remove_dir_all(&build);
+    Ok(program)
+}
+
+/// Fails unless there is a C++ compiler; installs one where this is root on a machine with apt.
+pub(crate) fn ensure_cxx(root: &Path) -> Result<(), Failure> {
+    let named = std::env::var("CXX").ok();
+    let found =
+        |named: Option<&str>| named.is_some() || ["c++", "g++", "clang++"].iter().any(|p| find(p).is_some());
+    if found(named.as_deref()) {
+        return Ok(());
+    }
+    let is_root = Shell::new("id", root)
+        .args(["-u"])
+        .read()
+        .is_some_and(|id| id.trim() == "0");
+    if is_root && find("apt-get").is_some() {
+        println!("no C++ compiler; installing g++ with apt-get");
+        let _ = Shell::new("apt-get", root)
+            .args(["install", "-y", "--no-install-recommends", "g++"])
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .run();
+    }
+    if found(None) {
+        Ok(())
+    } else {
+        Err(Failure::Missing {
+            tool: "a C++ compiler",
+            how: "apt-get install g++ (or your system's package of clang or gcc)".to_owned(),
+        })
+    }
+}
