@@ -1,1 +1,13 @@
 //! RustCI: a control plane and runners that speak Valkyrie.
+//!
+//! A pipeline file becomes jobs ([`pipeline`]); a state machine decides which job runs where and
+//! what becomes of it ([`schedule`]); a runner turns a job into processes ([`process`],
+//! [`execute`]); what those print travels as records with byte offsets ([`log`]) in messages
+//! ([`wire`]) and is shown to whoever watches ([`progress`]).
+//!
+//! This crate is not a general build system: it starts shell commands, keeps their output whole and
+//! in order, and reports how each of them ended. Read [`pipeline`] first, then [`schedule`].
+
+pub mod log;
+pub mod pipeline;
+pub mod schedule;

@@ -1,0 +1,32 @@
+//! A runner as the schedule sees it.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+/// A connected runner. Numbers are given out by the control plane and never reused, so a runner
+/// that registers again is a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct RunnerId(pub u64);
+
+#[derive(Debug)]
+pub(super) struct Runner {
+    pub(super) labels: BTreeSet<String>,
+    pub(super) slots: u32,
+    /// Attempts that hold a slot: offered, accepted or running.
+    pub(super) used: u32,
+    pub(super) lease_until: Instant,
+    /// Not offered anything before this.
+    pub(super) resting_until: Option<Instant>,
+    pub(super) draining: bool,
+}
+
+impl Runner {
+    pub(super) fn has_labels(&self, wanted: &[String]) -> bool {
+        wanted.iter().all(|label| self.labels.contains(label))
+    }
+
+    pub(super) fn can_take(&self, now: Instant) -> bool {
+        !self.draining && self.used < self.slots && self.resting_until.is_none_or(|until| until <= now)
+    }
+}
