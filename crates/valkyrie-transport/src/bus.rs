@@ -33,10 +33,8 @@ pub trait Bus: Send + Sync + 'static {
     /// # Errors
     ///
     /// The subscription is all or nothing: on an error none of the topics is subscribed.
-    fn subscribe<'a>(
-        &'a self,
-        topics: &'a [Bytes],
-    ) -> BoxFuture<'a, Result<Box<dyn Subscription>, BusError>>;
+    fn subscribe<'a>(&'a self, topics: &'a [Bytes])
+    -> BoxFuture<'a, Result<Box<dyn Subscription>, BusError>>;
 }
 
 /// One subscriber's place at a [`Bus`]. Dropping it unsubscribes.
@@ -72,17 +70,13 @@ pub struct BusMessage {
 #[non_exhaustive]
 pub enum BusError {
     /// The caller's topic is too long or empty. Nothing was published or subscribed.
-    #[error(
-        "the topic has {length} bytes, and the caller may use 1 to {TOPIC_BYTES_MAX}; nothing was sent"
-    )]
+    #[error("the topic has {length} bytes, and the caller may use 1 to {TOPIC_BYTES_MAX}; nothing was sent")]
     BadTopic {
         /// The length of the topic that was refused.
         length: usize,
     },
     /// The caller's message is larger than the bus carries. Nothing was published.
-    #[error(
-        "the message has {length} bytes and {locator} carries at most {length_max}; nothing was sent"
-    )]
+    #[error("the message has {length} bytes and {locator} carries at most {length_max}; nothing was sent")]
     TooLarge {
         /// Where the bus is.
         locator: Locator,
@@ -92,9 +86,7 @@ pub enum BusError {
         length_max: usize,
     },
     /// The bus failed in the middle of a batch. The first `taken` messages were published, the others were not.
-    #[error(
-        "{locator} took {taken} messages of the batch and then failed; the others were not sent"
-    )]
+    #[error("{locator} took {taken} messages of the batch and then failed; the others were not sent")]
     Partial {
         /// Where the bus is.
         locator: Locator,

@@ -16,9 +16,7 @@ use crate::{Locator, LocatorError};
 #[non_exhaustive]
 pub enum TransportError {
     /// The caller gave the locator to a transport of another scheme.
-    #[error(
-        "{locator} was given to the {expected} transport; give it to the transport of its own scheme"
-    )]
+    #[error("{locator} was given to the {expected} transport; give it to the transport of its own scheme")]
     UnsupportedScheme {
         /// The locator.
         locator: Locator,
@@ -70,9 +68,7 @@ pub enum TransportError {
         source: io::Error,
     },
     /// The address is not one of this machine's.
-    #[error(
-        "{locator} is not an address of this machine; listen on one that is, or on every address"
-    )]
+    #[error("{locator} is not an address of this machine; listen on one that is, or on every address")]
     AddressNotAvailable {
         /// The locator.
         locator: Locator,
@@ -167,13 +163,11 @@ impl TransportError {
             (io::ErrorKind::ConnectionRefused, _) => Self::Refused { locator, source },
             (io::ErrorKind::AddrInUse, Action::Listen) => Self::AddressInUse { locator, source },
             // Dialling runs out of local ports with the same two kinds: that is a shortage, not a wrong address.
-            (io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable, Action::Dial) => {
-                Self::Exhausted {
-                    locator,
-                    action,
-                    source,
-                }
-            }
+            (io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable, Action::Dial) => Self::Exhausted {
+                locator,
+                action,
+                source,
+            },
             (io::ErrorKind::AddrNotAvailable, _) => Self::AddressNotAvailable { locator, source },
             (io::ErrorKind::PermissionDenied, _) => Self::PermissionDenied {
                 locator,
@@ -244,9 +238,7 @@ impl TransportError {
             | Self::AddressNotAvailable { .. }
             | Self::PermissionDenied { .. } => Fault::Caller,
             Self::Refused { .. } | Self::Aborted { .. } | Self::Busy { .. } => Fault::Peer,
-            Self::NameNotFound { .. } | Self::Unreachable { .. } | Self::TimedOut { .. } => {
-                Fault::Network
-            }
+            Self::NameNotFound { .. } | Self::Unreachable { .. } | Self::TimedOut { .. } => Fault::Network,
             Self::Exhausted { .. } | Self::Io { .. } => Fault::Machine,
         }
     }

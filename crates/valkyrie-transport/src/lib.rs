@@ -9,6 +9,8 @@
 //! A new transport implements [`Transport`], [`Listener`] and [`Link`] in a crate of its own and runs the suite in
 //! `conformance` (feature `conformance`). There is no list of transports to edit.
 //!
+//! The memory transport ([`mem`]) is the one implementation here, because it needs nothing but memory.
+//!
 //! Read [`Link`] first.
 
 mod bus;
@@ -17,12 +19,16 @@ mod error;
 mod link;
 mod listener;
 mod locator;
+pub mod mem;
 mod transport;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
 
 pub use bus::{Bus, BusError, BusMessage, Subscription, TOPIC_BYTES_MAX};
 pub use capabilities::{Capabilities, PeerCredentials};
 pub use error::{Action, Fault, TransportError};
-pub use link::{Lane, Link, READ_CHUNK_BYTES, READ_SPARE_BYTES_MIN, reserve_for_read};
+pub use link::{Lane, Link, NoSuchLane, READ_CHUNK_BYTES, READ_SPARE_BYTES_MIN, reserve_for_read};
 pub use listener::{Listener, accept};
 pub use locator::{HostPort, LOCATOR_BYTES_MAX, Locator, LocatorError, SCHEME_BYTES_MAX};
 pub use transport::{BoxFuture, Transport};

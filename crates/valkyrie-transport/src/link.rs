@@ -21,12 +21,37 @@ pub struct Lane(pub u8);
 impl Lane {
     /// The lane that every link has.
     pub const FIRST: Lane = Lane(0);
+
+    /// Refuses a lane that a link of `lanes` lanes does not have.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::InvalidInput`]; the caller is at fault and the link is unchanged.
+    pub fn check(self, lanes: u8) -> io::Result<()> {
+        if self.0 < lanes {
+            return Ok(());
+        }
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            NoSuchLane { lane: self, lanes },
+        ))
+    }
 }
 
 impl fmt::Display for Lane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "lane {}", self.0)
     }
+}
+
+/// The caller named a lane that the link does not have. The link is unchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the link has {lanes} lanes, counted from 0, and the caller asked for {lane}; the link is unchanged")]
+pub struct NoSuchLane {
+    /// The lane that was asked for.
+    pub lane: Lane,
+    /// How many lanes there are.
+    pub lanes: u8,
 }
 
 /// Bytes between exactly two peers, in order, on one or more lanes.
@@ -51,12 +76,7 @@ pub trait Link: Send + 'static {
     /// Bytes are appended; what `buf` holds is untouched. A link reserves space (see [`reserve_for_read`]) only once
     /// bytes are known to be waiting, so an idle link holds no buffer. `Ok(n)` is the number of bytes appended and is
     /// at least 1; `Ok(0)` is the end of input on this lane, now and for every later call.
-    fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        lane: Lane,
-        buf: &mut BytesMut,
-    ) -> Poll<io::Result<usize>>;
+    fn poll_read(&mut self, cx: &mut Context<'_>, lane: Lane, buf: &mut BytesMut) -> Poll<io::Result<usize>>;
 
     /// Writes as much of `bufs` as the link takes at once and says how many bytes that was.
     ///

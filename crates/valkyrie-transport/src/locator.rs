@@ -143,9 +143,7 @@ impl<'a> HostPort<'a> {
             }
             None => {
                 let (host, port) = rest.rsplit_once(':').ok_or(LocatorError::NoPort)?;
-                if host.contains([':', '[', ']', '/', '@', '%'])
-                    || host.contains(char::is_whitespace)
-                {
+                if host.contains([':', '[', ']', '/', '@', '%']) || host.contains(char::is_whitespace) {
                     return Err(LocatorError::BadHost);
                 }
                 (host, port)
@@ -177,9 +175,7 @@ impl fmt::Display for HostPort<'_> {
 #[non_exhaustive]
 pub enum LocatorError {
     /// There is no `scheme://` in front.
-    #[error(
-        "the locator has no scheme; write it as scheme://place, for example tcp://localhost:7000"
-    )]
+    #[error("the locator has no scheme; write it as scheme://place, for example tcp://localhost:7000")]
     NoScheme,
     /// The scheme is not a letter followed by letters, digits, `+`, `-` and `.`, or is too long.
     #[error(
@@ -217,9 +213,7 @@ pub enum LocatorError {
 
 fn check_scheme(scheme: &str) -> Result<(), LocatorError> {
     let mut bytes = scheme.bytes();
-    let well_formed = bytes
-        .next()
-        .is_some_and(|first| first.is_ascii_alphabetic())
+    let well_formed = bytes.next().is_some_and(|first| first.is_ascii_alphabetic())
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
         && scheme.len() <= SCHEME_BYTES_MAX;
     well_formed.then_some(()).ok_or(LocatorError::BadScheme)

@@ -25,10 +25,7 @@ pub trait Transport: Send + Sync + 'static {
     ///
     /// A [`TransportError`] that names the locator and who is at fault. A locator of another scheme is
     /// [`TransportError::UnsupportedScheme`].
-    fn dial<'a>(
-        &'a self,
-        locator: &'a Locator,
-    ) -> BoxFuture<'a, Result<Box<dyn Link>, TransportError>>;
+    fn dial<'a>(&'a self, locator: &'a Locator) -> BoxFuture<'a, Result<Box<dyn Link>, TransportError>>;
 
     /// Starts listening at `locator`.
     ///
@@ -38,8 +35,6 @@ pub trait Transport: Send + Sync + 'static {
     /// # Errors
     ///
     /// As for [`Transport::dial`]. Nothing is left bound on an error.
-    fn listen<'a>(
-        &'a self,
-        locator: &'a Locator,
-    ) -> BoxFuture<'a, Result<Box<dyn Listener>, TransportError>>;
+    fn listen<'a>(&'a self, locator: &'a Locator)
+    -> BoxFuture<'a, Result<Box<dyn Listener>, TransportError>>;
 }
