@@ -47,6 +47,7 @@ fn files_begin_with_module_docs() {
     assert_eq!(faults(&[("a.rs", "#![no_std]\n\n//! Docs.\n")]), NOTHING);
     assert_eq!(faults(&[("a.rs", "// Only a comment.\n")]).len(), 1);
     assert_eq!(faults(&[("a.rs", "")]).len(), 1);
+    assert_eq!(faults(&[("a/tests.rs", "use super::f;\n")]), NOTHING);
 }
 
 #[test]
@@ -82,6 +83,10 @@ fn sans_io_crates_read_no_clock() {
     assert_eq!(faults(&[("crates/valkyrie-proto/src/a.rs", text)]).len(), 1);
     assert_eq!(faults(&[("crates/valkyrie-proto/src/a/tests.rs", text)]), NOTHING);
     assert_eq!(faults(&[("crates/valkyrie-endpoint/src/a.rs", text)]), NOTHING);
+    let tested = "//! P.\n#[cfg(test)]\nmod tests;\nfn f() {}\n#[cfg(test)]\nmod tests {\n    fn f() { Instant::now(); }\n}\n";
+    assert_eq!(faults(&[("crates/valkyrie-proto/src/a.rs", tested)]), NOTHING);
+    let between = "//! P.\n#[cfg(test)]\nmod tests;\nfn f() { Instant::now(); }\n";
+    assert_eq!(faults(&[("crates/valkyrie-proto/src/a.rs", between)]).len(), 1);
 }
 
 #[test]
