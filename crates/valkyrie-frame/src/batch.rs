@@ -6,6 +6,9 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::{Header, HeaderError};
 
+#[cfg(test)]
+mod tests;
+
 /// Payloads up to this many bytes are copied behind their header; longer ones are chained by
 /// reference. Copying a kilobyte costs less than one more entry in a vectored write.
 pub const COPY_THRESHOLD_BYTES: usize = 1024;
@@ -44,24 +47,16 @@ impl Batch {
     ///
     /// # Errors
     /// The caller is at fault and the batch is unchanged: the payload is too long
-    /// ([`HeaderError::Length`]) or the header contradicts itself.
-    ///
-    /// # Panics
-    /// Never; an `extensions` slice that is no whole number of words, or longer than 255 of them,
-    /// cannot come from [`Extensions`](crate::Extensions) and is a debug assertion.
+    /// ([`HeaderError::Length`]), the extensions are no area of words
+    /// ([`HeaderError::ExtensionArea`]), or the header contradicts itself.
     #[inline]
     pub fn push(&mut self, mut header: Header, extensions: &[u8], payload: Bytes) -> Result<(), HeaderError> {
-        header.length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-        self.push_head(
-            &mut header,
-            extensions,
-            payload.len().min(COPY_THRESHOLD_BYTES + 1),
-        )?;
         if payload.len() <= COPY_THRESHOLD_BYTES {
-            self.tail.put_slice(&payload);
-        } else {
-            self.chain(payload);
+            return self.push_copied(header, extensions, &payload);
         }
+        header.length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        self.push_head(header, extensions, 0)?;
+        self.chain(payload);
         Ok(())
     }
 
@@ -77,19 +72,34 @@ impl Batch {
         payload: &[u8],
     ) -> Result<(), HeaderError> {
         header.length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-        self.push_head(&mut header, extensions, payload.len())?;
+        self.push_head(header, extensions, payload.len())?;
         self.tail.put_slice(payload);
         Ok(())
     }
 
+    /// Appends header and extensions and makes room for `payload` bytes behind them.
     #[inline]
-    fn push_head(&mut self, header: &mut Header, extensions: &[u8], room: usize) -> Result<(), HeaderError> {
-        debug_assert!(extensions.len().is_multiple_of(4) && extensions.len() <= 4 * 255);
-        header.extension_words = (extensions.len() / 4) as u8;
+    fn push_head(
+        &mut self,
+        mut header: Header,
+        extensions: &[u8],
+        payload: usize,
+    ) -> Result<(), HeaderError> {
+        let (words, odd) = (extensions.len() / 4, extensions.len() % 4);
+        header.extension_words = match u8::try_from(words) {
+            Ok(words) if odd == 0 => words,
+            _ => {
+                return Err(HeaderError::ExtensionArea {
+                    found: extensions.len(),
+                });
+            }
+        };
         header.check()?;
-        self.tail.reserve(Header::LEN + extensions.len() + room);
+        self.tail.reserve(Header::LEN + extensions.len() + payload);
         self.tail.put_slice(&header.encode());
-        self.tail.put_slice(extensions);
+        if !extensions.is_empty() {
+            self.tail.put_slice(extensions);
+        }
         Ok(())
     }
 
@@ -143,10 +153,8 @@ impl Buf for Batch {
             self.segments.pop_front();
         }
         self.tail.advance(count);
-        if self.tail.is_empty() {
-            // The whole buffer is free again; without this the front of it would stay lost.
-            self.tail.clear();
-        }
+        // What was in front of `tail` comes back at the next `reserve`, which moves no byte when
+        // all of it has been written.
     }
 
     #[cfg(feature = "std")]

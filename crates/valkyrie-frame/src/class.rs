@@ -3,6 +3,9 @@
 use core::fmt;
 use core::ops::RangeInclusive;
 
+#[cfg(test)]
+mod tests;
+
 /// A class of service. The stream id decides it, see [`StreamId::class`](crate::StreamId::class).
 //= protocol/streams.md#classes
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,6 +2,9 @@
 
 use core::fmt;
 
+#[cfg(test)]
+mod tests;
+
 /// What an error means for the one that receives it.
 //= protocol/errors.md#families
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,12 +1,21 @@
 //! The words between header and payload: an optional timestamp, then typed values.
+//!
+//! Read [`ExtensionsRef`] first: it is the area as it lies in a frame. [`Extensions`] is the same
+//! with the memory it lies in, [`ExtensionsBuilder`] makes one.
 
-use core::fmt;
+mod builder;
+mod error;
+#[cfg(test)]
+mod tests;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
+pub use self::builder::ExtensionsBuilder;
+pub use self::error::ExtensionError;
 use crate::{Flags, Header};
 
 /// The types of extensions, without the must-understand bit.
+//= protocol/extensions.md#registry
 pub mod extension_type {
     /// W3C trace context, 26 bytes.
     pub const TRACE_CONTEXT: u8 = 0x01;
@@ -20,7 +29,7 @@ pub mod extension_type {
     pub const SENT_AT: u8 = 0x05;
     /// A peer's [`SENT_AT`], given back unchanged.
     pub const SENT_AT_ECHO: u8 = 0x06;
-    /// Service and method; always with the must-understand bit.
+    /// Service and method; always sent with the must-understand bit.
     pub const ROUTE: u8 = 0x07;
     /// The bit that forbids ignoring an unknown type.
     pub const MUST_UNDERSTAND: u8 = 0x80;
@@ -61,11 +70,94 @@ pub enum Extension<'a> {
     },
 }
 
-/// The extension area of one frame, checked when the frame was decoded.
+/// The extension area of one frame where it lies, checked when the frame was decoded.
 ///
 /// Wire form: when the frame's TS flag is set, the u32 Unix time in seconds; then values
 /// `type u8 | len u8 | value`, each padded with zeros to a multiple of four bytes, types strictly
 /// ascending.
+//= protocol/extensions.md#layout
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExtensionsRef<'a> {
+    raw: &'a [u8],
+    timestamped: bool,
+}
+
+impl<'a> ExtensionsRef<'a> {
+    /// Checks the area that belongs to `header` and wraps it.
+    ///
+    /// # Errors
+    /// See [`Extensions::check`].
+    #[inline]
+    pub fn new(header: &Header, area: &'a [u8]) -> Result<Self, ExtensionError> {
+        Extensions::check(header, area)?;
+        Ok(Self {
+            raw: area,
+            timestamped: header.flags.contains(Flags::TS),
+        })
+    }
+
+    /// The area as it is on the wire, a whole number of words.
+    #[inline]
+    pub const fn as_bytes(&self) -> &'a [u8] {
+        self.raw
+    }
+
+    /// Whether there is none.
+    #[inline]
+    pub const fn is_empty(&self) -> bool {
+        self.raw.is_empty()
+    }
+
+    /// The timestamp in Unix seconds.
+    #[inline]
+    pub fn timestamp(&self) -> Option<u32> {
+        if !self.timestamped {
+            return None;
+        }
+        self.raw.first_chunk().map(|word| u32::from_be_bytes(*word))
+    }
+
+    /// The extensions in order of type.
+    pub fn iter(&self) -> impl Iterator<Item = Extension<'a>> + use<'a> {
+        let mut walker = Walker::new(self.raw, self.timestamped);
+        core::iter::from_fn(move || {
+            let (kind, value) = walker.step().ok()??;
+            interpret(kind, value).ok()
+        })
+    }
+
+    /// The service and method, if the area has a route.
+    #[inline]
+    pub fn route(&self) -> Option<(&'a str, &'a str)> {
+        match self.find(extension_type::ROUTE)? {
+            Extension::Route { service, method } => Some((service, method)),
+            _ => None,
+        }
+    }
+
+    /// The milliseconds left, if the area has a deadline.
+    #[inline]
+    pub fn deadline_ms(&self) -> Option<u32> {
+        match self.find(extension_type::DEADLINE)? {
+            Extension::DeadlineMs(ms) => Some(ms),
+            _ => None,
+        }
+    }
+
+    /// The extension of one type; the others are stepped over, not interpreted.
+    #[inline]
+    fn find(&self, wanted: u8) -> Option<Extension<'a>> {
+        let mut walker = Walker::new(self.raw, self.timestamped);
+        while let Ok(Some((kind, value))) = walker.step() {
+            if kind & !extension_type::MUST_UNDERSTAND == wanted {
+                return interpret(kind, value).ok();
+            }
+        }
+        None
+    }
+}
+
+/// The extension area of one frame together with the memory it lies in.
 //= protocol/extensions.md#layout
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extensions {
@@ -95,21 +187,7 @@ impl Extensions {
         if area.is_empty() {
             return Ok(());
         }
-        let mut walker = Walker::new(area, header.flags.contains(Flags::TS));
-        let mut last = 0;
-        while let Some((kind, value)) = walker.step()? {
-            let base = kind & !extension_type::MUST_UNDERSTAND;
-            if base <= last {
-                return Err(ExtensionError::Order { kind });
-            }
-            last = base;
-            if let Extension::Unknown { .. } = interpret(kind, value)?
-                && kind & extension_type::MUST_UNDERSTAND != 0
-            {
-                return Err(ExtensionError::NotUnderstood { kind });
-            }
-        }
-        Ok(())
+        check_values(Walker::new(area, header.flags.contains(Flags::TS)))
     }
 
     /// Wraps an area that [`Extensions::check`] has passed.
@@ -118,6 +196,15 @@ impl Extensions {
         Self {
             raw,
             timestamped: header.flags.contains(Flags::TS),
+        }
+    }
+
+    /// A view of the area that borrows it.
+    #[inline]
+    pub fn as_view(&self) -> ExtensionsRef<'_> {
+        ExtensionsRef {
+            raw: &self.raw,
+            timestamped: self.timestamped,
         }
     }
 
@@ -140,39 +227,46 @@ impl Extensions {
     }
 
     /// The timestamp in Unix seconds.
+    #[inline]
     pub fn timestamp(&self) -> Option<u32> {
-        if !self.timestamped {
-            return None;
-        }
-        self.raw.first_chunk().map(|word| u32::from_be_bytes(*word))
+        self.as_view().timestamp()
     }
 
     /// The extensions in order of type.
     pub fn iter(&self) -> impl Iterator<Item = Extension<'_>> {
-        let mut walker = Walker::new(&self.raw, self.timestamped);
-        core::iter::from_fn(move || {
-            let (kind, value) = walker.step().ok()??;
-            interpret(kind, value).ok()
-        })
+        self.as_view().iter()
     }
 
     /// The service and method, if the area has a route.
     #[inline]
     pub fn route(&self) -> Option<(&str, &str)> {
-        self.iter().find_map(|extension| match extension {
-            Extension::Route { service, method } => Some((service, method)),
-            _ => None,
-        })
+        self.as_view().route()
     }
 
     /// The milliseconds left, if the area has a deadline.
     #[inline]
     pub fn deadline_ms(&self) -> Option<u32> {
-        self.iter().find_map(|extension| match extension {
-            Extension::DeadlineMs(ms) => Some(ms),
-            _ => None,
-        })
+        self.as_view().deadline_ms()
     }
+}
+
+/// The part of [`Extensions::check`] that most frames, which have no extension, never enter.
+fn check_values(mut walker: Walker<'_>) -> Result<(), ExtensionError> {
+    let mut last = 0;
+    while let Some((kind, value)) = walker.step()? {
+        // Type 0 is never above `last`, so it is refused here as well.
+        let base = kind & !extension_type::MUST_UNDERSTAND;
+        if base <= last {
+            return Err(ExtensionError::Order { kind });
+        }
+        last = base;
+        if let Extension::Unknown { .. } = interpret(kind, value)?
+            && kind & extension_type::MUST_UNDERSTAND != 0
+        {
+            return Err(ExtensionError::NotUnderstood { kind });
+        }
+    }
+    Ok(())
 }
 
 /// Steps over the values of an area.
@@ -251,183 +345,8 @@ fn interpret(kind: u8, value: &[u8]) -> Result<Extension<'_>, ExtensionError> {
     })
 }
 
-/// Puts extensions in order and encodes them. Values may be given in any order, each once; a
-/// second value of the same type replaces the first.
-#[derive(Clone, Debug, Default)]
-pub struct ExtensionsBuilder {
-    timestamp: Option<u32>,
-    /// Encoded values, sorted by type without the must-understand bit.
-    values: alloc::collections::BTreeMap<u8, (u8, Bytes)>,
-}
-
-impl ExtensionsBuilder {
-    /// Sets the timestamp word, Unix seconds.
-    pub fn timestamp(mut self, unix_seconds: u32) -> Self {
-        self.timestamp = Some(unix_seconds);
-        self
-    }
-
-    /// Adds any value by type.
-    ///
-    /// # Errors
-    /// [`ExtensionError`]: the caller gave a value that a receiver would refuse; the builder is lost.
-    pub fn raw(mut self, kind: u8, value: &[u8]) -> Result<Self, ExtensionError> {
-        if value.len() > MAX_VALUE_BYTES {
-            return Err(ExtensionError::Length {
-                kind,
-                found: value.len(),
-            });
-        }
-        interpret(kind, value)?;
-        self.values.insert(
-            kind & !extension_type::MUST_UNDERSTAND,
-            (kind, Bytes::copy_from_slice(value)),
-        );
-        Ok(self)
-    }
-
-    /// Adds the relative deadline.
-    pub fn deadline_ms(self, ms: u32) -> Self {
-        self.fixed(extension_type::DEADLINE, &ms.to_be_bytes())
-    }
-
-    /// Adds the W3C trace context.
-    pub fn trace_context(self, context: &[u8; 26]) -> Self {
-        self.fixed(extension_type::TRACE_CONTEXT, context)
-    }
-
-    /// Adds the idempotency key.
-    pub fn idempotency_key(self, key: &[u8; 16]) -> Self {
-        self.fixed(extension_type::IDEMPOTENCY_KEY, key)
-    }
-
-    /// Adds the monotonic send time in nanoseconds.
-    pub fn sent_at(self, ns: u64) -> Self {
-        self.fixed(extension_type::SENT_AT, &ns.to_be_bytes())
-    }
-
-    /// Gives the peer its send time back.
-    pub fn sent_at_echo(self, ns: u64) -> Self {
-        self.fixed(extension_type::SENT_AT_ECHO, &ns.to_be_bytes())
-    }
-
-    /// Adds service and method.
-    ///
-    /// # Errors
-    /// [`ExtensionError::Length`] when a name is empty or too long; the caller is at fault.
-    pub fn route(self, service: &str, method: &str) -> Result<Self, ExtensionError> {
-        let kind = extension_type::ROUTE | extension_type::MUST_UNDERSTAND;
-        let found = 1 + service.len() + method.len();
-        let service_len = u8::try_from(service.len()).map_err(|_| ExtensionError::Length { kind, found })?;
-        let mut value = BytesMut::with_capacity(found);
-        value.put_u8(service_len);
-        value.put_slice(service.as_bytes());
-        value.put_slice(method.as_bytes());
-        self.raw(kind, &value)
-    }
-
-    fn fixed(mut self, kind: u8, value: &[u8]) -> Self {
-        self.values.insert(kind, (kind, Bytes::copy_from_slice(value)));
-        self
-    }
-
-    /// Encodes the area.
-    ///
-    /// # Errors
-    /// [`ExtensionError::Area`] when it would be longer than 255 words; the caller is at fault.
-    pub fn finish(self) -> Result<Extensions, ExtensionError> {
-        let mut raw = BytesMut::new();
-        if let Some(seconds) = self.timestamp {
-            raw.put_u32(seconds);
-        }
-        for (kind, value) in self.values.values() {
-            raw.put_u8(*kind);
-            raw.put_u8(value.len() as u8);
-            raw.put_slice(value);
-            raw.put_bytes(0, raw.len().next_multiple_of(4) - raw.len());
-        }
-        if raw.len() > MAX_AREA_BYTES {
-            return Err(ExtensionError::Area { found: raw.len() });
-        }
-        Ok(Extensions {
-            raw: raw.freeze(),
-            timestamped: self.timestamp.is_some(),
-        })
-    }
-}
-
-/// Why an extension area is refused. The side that wrote it is at fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ExtensionError {
-    /// A value reaches past the end of the area.
-    Truncated {
-        /// The type of the value, 0 when even that is missing.
-        kind: u8,
-    },
-    /// Types do not ascend, one came twice, or the type is 0.
-    Order {
-        /// The type at fault.
-        kind: u8,
-    },
-    /// The bytes behind a value are not zero.
-    Padding {
-        /// The type at fault.
-        kind: u8,
-    },
-    /// A known type has a length it cannot have.
-    Length {
-        /// The type at fault.
-        kind: u8,
-        /// The length in bytes that it came with.
-        found: usize,
-    },
-    /// A name is not UTF-8.
-    Utf8 {
-        /// The type at fault.
-        kind: u8,
-    },
-    /// The type is unknown and must be understood.
-    NotUnderstood {
-        /// The type at fault.
-        kind: u8,
-    },
-    /// The whole area is longer than the header can say.
-    Area {
-        /// Its length in bytes.
-        found: usize,
-    },
-}
-
-impl fmt::Display for ExtensionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Truncated { kind } => write!(
-                f,
-                "extension {kind:#04x} reaches past the end of the extension words"
-            ),
-            Self::Order { kind } => write!(f, "extension {kind:#04x} is out of order, repeated or 0"),
-            Self::Padding { kind } => write!(f, "the padding behind extension {kind:#04x} is not zero"),
-            Self::Length { kind, found } => write!(f, "extension {kind:#04x} cannot have {found} bytes"),
-            Self::Utf8 { kind } => write!(f, "a name in extension {kind:#04x} is not UTF-8"),
-            Self::NotUnderstood { kind } => {
-                write!(f, "extension {kind:#04x} must be understood and is unknown here")
-            }
-            Self::Area { found } => write!(
-                f,
-                "the extensions need {found} bytes, the header can announce {MAX_AREA_BYTES}"
-            ),
-        }
-    }
-}
-
-impl core::error::Error for ExtensionError {}
-
 /// The extension byte of the header counts at most 255 words.
-const MAX_AREA_BYTES: usize = 4 * 255;
-
-/// The length byte of a value counts at most 255 bytes.
-const MAX_VALUE_BYTES: usize = 255;
+pub(crate) const MAX_AREA_BYTES: usize = 4 * 255;
 
 /// Leaves a method at least 54 bytes beside the longest service name.
 const MAX_SERVICE_BYTES: usize = 200;

@@ -3,6 +3,9 @@
 use core::fmt;
 use core::ops::{BitOr, BitOrAssign};
 
+#[cfg(test)]
+mod tests;
+
 /// The eight flags of a frame. Every bit has a meaning, so every byte is a valid value.
 //= protocol/header.md#flags
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]

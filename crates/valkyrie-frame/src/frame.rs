@@ -2,16 +2,19 @@
 
 use core::fmt;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
-use crate::{ExtensionError, Extensions, Header, HeaderError};
+use crate::{ExtensionError, Extensions, FrameRef, Header, HeaderError};
+
+#[cfg(test)]
+mod tests;
 
 /// A decoded frame. Extensions and payload share the memory they arrived in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     /// The checked header.
     pub header: Header,
-    /// The extension words, not yet looked into.
+    /// The checked extension words.
     pub extensions: Extensions,
     /// The payload, exactly `header.length` bytes.
     pub payload: Bytes,
@@ -23,31 +26,36 @@ impl Frame {
     /// Nothing is copied: extensions and payload are views of `buf`'s memory. Nothing is
     /// reserved either; a caller that wants the rest of a large frame in one piece reserves
     /// [`Header::frame_len`] itself once it has checked the length against its own limit.
+    /// A payload or area without bytes holds on to no memory.
+    ///
+    /// A caller that looks at many small frames and keeps few of them is faster with
+    /// [`Frames`](crate::Frames), which counts no references.
     ///
     /// # Errors
     /// [`DecodeError`]: the peer is at fault, `buf` is unchanged and holds no usable frame.
+    #[inline]
     pub fn decode(buf: &mut BytesMut, max_payload: u32) -> Result<Option<Self>, DecodeError> {
-        let Some(header) = Header::peek(buf)? else {
+        let Some((frame, _)) = FrameRef::decode(buf, max_payload)? else {
             return Ok(None);
         };
-        if header.length > max_payload {
-            return Err(HeaderError::Length {
-                found: header.length,
-                max: max_payload,
-            }
-            .into());
-        }
-        let total = header.frame_len();
-        let Some(frame) = buf.get(..total) else {
-            return Ok(None);
-        };
-        Extensions::check(&header, &frame[Header::LEN..header.head_len()])?;
-        let frame = buf.split_to(total).freeze();
+        let header = frame.header;
+        buf.advance(Header::LEN);
+        let raw = take(buf, header.head_len() - Header::LEN);
         Ok(Some(Self {
             header,
-            extensions: Extensions::from_checked(&header, frame.slice(Header::LEN..header.head_len())),
-            payload: frame.slice(header.head_len()..),
+            extensions: Extensions::from_checked(&header, raw),
+            payload: take(buf, header.length as usize),
         }))
+    }
+}
+
+/// The first `len` bytes of `buf`, which has them. None at all must not keep the memory alive.
+#[inline]
+fn take(buf: &mut BytesMut, len: usize) -> Bytes {
+    if len == 0 {
+        Bytes::new()
+    } else {
+        buf.split_to(len).freeze()
     }
 }
 
@@ -62,12 +70,14 @@ pub enum DecodeError {
 }
 
 impl From<HeaderError> for DecodeError {
+    #[inline]
     fn from(error: HeaderError) -> Self {
         Self::Header(error)
     }
 }
 
 impl From<ExtensionError> for DecodeError {
+    #[inline]
     fn from(error: ExtensionError) -> Self {
         Self::Extension(error)
     }
@@ -82,4 +92,11 @@ impl fmt::Display for DecodeError {
     }
 }
 
-impl core::error::Error for DecodeError {}
+impl core::error::Error for DecodeError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Header(error) => Some(error),
+            Self::Extension(error) => Some(error),
+        }
+    }
+}

@@ -4,6 +4,9 @@ use core::fmt;
 
 use crate::{Flags, Kind, MAGIC, Priority, StreamId, VERSION};
 
+#[cfg(test)]
+mod tests;
+
 /// The most payload bytes that one frame may carry: 64 MiB.
 //= protocol/header.md#length
 pub const MAX_PAYLOAD_BYTES: u32 = 64 * 1024 * 1024;
@@ -133,6 +136,14 @@ impl Header {
         Ok(())
     }
 
+    /// Whether a receiver that has no use for this kind passes over the frame: the kind has no
+    /// meaning today and the sender did not insist on one with CRITICAL.
+    //= protocol/types.md#unknown-types
+    #[inline]
+    pub const fn is_ignorable(&self) -> bool {
+        !self.kind.is_known() && !self.flags.contains(Flags::CRITICAL)
+    }
+
     /// The 20 bytes of the header.
     #[inline]
     pub const fn encode(&self) -> [u8; Self::LEN] {
@@ -238,6 +249,11 @@ pub enum HeaderError {
     TimestampMissing,
     /// The flags say both that more fragments follow and that the stream ends here.
     MoreAfterEnd,
+    /// Only on the way out: the extensions are no whole number of words, or more than 255.
+    ExtensionArea {
+        /// Their length in bytes.
+        found: usize,
+    },
 }
 
 impl fmt::Display for HeaderError {
@@ -263,6 +279,10 @@ impl fmt::Display for HeaderError {
                 f.write_str("the peer set the timestamp flag without an extension word")
             }
             Self::MoreAfterEnd => f.write_str("the peer set both MORE and EOS on one frame"),
+            Self::ExtensionArea { found } => write!(
+                f,
+                "the caller gave {found} bytes of extensions, which is not 0 to 255 whole words"
+            ),
         }
     }
 }

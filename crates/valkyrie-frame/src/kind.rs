@@ -2,6 +2,9 @@
 
 use core::fmt;
 
+#[cfg(test)]
+mod tests;
+
 /// What a frame is. Kinds up to [`Kind::LAST`] belong to the protocol; of those above it only
 /// the GREASE values may appear, and they are ignored.
 ///
@@ -190,6 +193,7 @@ impl Kind {
 
     /// The kinds without meaning that senders emit now and then, so that receivers stay able to
     /// ignore what they do not know.
+    //= protocol/types.md#grease
     pub const GREASE: [Self; 10] = [
         Self(0x6A),
         Self(0x7A),
@@ -240,8 +244,11 @@ impl Kind {
     }
 
     /// Whether the kind has a meaning today.
+    #[inline]
     pub const fn is_known(self) -> bool {
-        self.name().is_some()
+        // One bit for each kind of a group. The session asks this for every frame, hence no search.
+        const BITS: [u16; 5] = [0x0FFF, 0x007F, 0x0FFF, 0x3FFF, 0x003F];
+        self.0 <= Self::LAST.0 && BITS[(self.0 >> 4) as usize] >> (self.0 & 0x0F) & 1 == 1
     }
 
     /// The name that the specification gives the kind.

@@ -5,7 +5,8 @@
 //! `alloc`, and `bytes` is its only dependency, so that a program in need of the codec alone can
 //! take just this.
 //!
-//! Read [`Header`] first, then [`Frame::decode`] for the way in and [`Batch`] for the way out.
+//! Read [`Header`] first, then [`Frame::decode`] and [`Frames`] for the way in and [`Batch`]
+//! for the way out.
 
 #![no_std]
 
@@ -19,6 +20,7 @@ mod error_code;
 mod extension;
 mod flags;
 mod frame;
+mod frames;
 mod header;
 mod kind;
 mod stream_id;
@@ -26,15 +28,20 @@ mod stream_id;
 pub use batch::{Batch, COPY_THRESHOLD_BYTES};
 pub use class::{Class, Priority};
 pub use error_code::{ErrorCode, Family};
-pub use extension::{Extension, ExtensionError, Extensions, ExtensionsBuilder, extension_type};
+pub use extension::{
+    Extension, ExtensionError, Extensions, ExtensionsBuilder, ExtensionsRef, extension_type,
+};
 pub use flags::Flags;
 pub use frame::{DecodeError, Frame};
+pub use frames::{FrameRef, Frames};
 pub use header::{Header, HeaderError, MAX_PAYLOAD_BYTES};
 pub use kind::{Group, Kind};
 pub use stream_id::{Side, StreamId};
 
 /// The first two bytes of every frame, the letters `RC`.
+//= protocol/header.md#layout
 pub const MAGIC: u16 = 0x5243;
 
 /// The version of the wire that this crate speaks.
+//= protocol/header.md#layout
 pub const VERSION: u8 = 2;

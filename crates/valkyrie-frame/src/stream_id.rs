@@ -4,6 +4,9 @@ use core::fmt;
 
 use crate::Class;
 
+#[cfg(test)]
+mod tests;
+
 /// The number of a stream within its connection.
 //= protocol/streams.md#ids
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
