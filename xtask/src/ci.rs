@@ -15,6 +15,8 @@ pub(crate) struct Outcome {
     pub(crate) note: String,
     /// Summary lines of a test runner, repeated at the end.
     pub(crate) summaries: Vec<String>,
+    /// Whether part of the check could not be made here; the note says which.
+    pub(crate) partial: bool,
     /// What went wrong, if anything did.
     pub(crate) failure: Option<Failure>,
 }
@@ -25,6 +27,14 @@ impl Outcome {
         Self {
             note: note.into(),
             ..Self::default()
+        }
+    }
+
+    /// A step that found nothing wrong but could not look everywhere.
+    pub(crate) fn partly(note: impl Into<String>) -> Self {
+        Self {
+            partial: true,
+            ..Self::passed(note)
         }
     }
 }
@@ -54,7 +64,10 @@ pub(crate) fn run(context: &Context, steps: &[&Step], fail_fast: bool) -> ExitCo
         let outcome = (step.run)(context);
         let took = step_started.elapsed();
         match &outcome.failure {
-            None => println!("== {}: passed in {}", step.name, seconds(took)),
+            None => {
+                let how = if outcome.partial { "partly " } else { "" };
+                println!("== {}: {how}passed in {}", step.name, seconds(took));
+            }
             Some(failure) => println!("== {}: FAILED in {}: {failure}", step.name, seconds(took)),
         }
         let failed = outcome.failure.is_some();
@@ -71,6 +84,7 @@ fn report(rows: &[(&str, Duration, Outcome)], planned: usize, took: Duration) ->
     println!("\n{:<10} {:<7} {:>9}  note", "step", "result", "time");
     for (name, took, outcome) in rows {
         let (result, note) = match &outcome.failure {
+            None if outcome.partial => ("partly", outcome.note.clone()),
             None => ("passed", outcome.note.clone()),
             Some(failure) => {
                 let text = failure.to_string();

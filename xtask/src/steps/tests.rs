@@ -56,5 +56,6 @@ pub(super) fn tell(shell: Shell, runner: &str) -> Outcome {
         note: format!("{} passed, {} failed ({runner})", total.passed, total.failed),
         summaries,
         failure: ended.err(),
+        partial: false,
     }
 }
