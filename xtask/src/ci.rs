@@ -13,6 +13,8 @@ use crate::steps::Step;
 pub(crate) struct Outcome {
     /// One line for the table: what was covered, or what could not be.
     pub(crate) note: String,
+    /// Whether the step ran tests that count; then the report ends with what the runner said.
+    pub(crate) runs_tests: bool,
     /// Summary lines of a test runner, repeated at the end.
     pub(crate) summaries: Vec<String>,
     /// Whether part of the check could not be made here; the note says which.
@@ -101,21 +103,32 @@ fn report(rows: &[(&str, Duration, Outcome)], planned: usize, took: Duration) ->
         seconds(took)
     );
 
-    let summaries: Vec<&String> = rows.iter().flat_map(|row| &row.2.summaries).collect();
-    if !summaries.is_empty() {
-        let mut total = Counts::default();
-        println!("\nWhat the test runners said:");
-        for line in summaries {
-            println!("{line}");
-            total.add(counts::parse(line).unwrap_or_default());
-        }
-        println!("{} passed, {} failed", total.passed, total.failed);
-    }
+    closing_lines(rows);
     if failed == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// Ends with what the test runners said themselves, then their counts added up, where tests were to run.
+fn closing_lines(rows: &[(&str, Duration, Outcome)]) {
+    let runs = || rows.iter().filter(|row| row.2.runs_tests);
+    if runs().next().is_none() {
+        return;
+    }
+    let mut total = Counts::default();
+    println!("\nWhat the test runners said:");
+    for (name, _, outcome) in runs() {
+        for line in &outcome.summaries {
+            println!("{line}");
+            total.add(counts::parse(line).unwrap_or_default());
+        }
+        if outcome.summaries.is_empty() && outcome.failure.is_some() {
+            println!("{name}: no test ran, so none is counted");
+        }
+    }
+    println!("{} passed, {} failed", total.passed, total.failed);
 }
 
 fn seconds(duration: Duration) -> String {

@@ -41,7 +41,7 @@ pub(super) fn run(context: &Context) -> Result<Outcome, Failure> {
         "cargo test, on the host",
     );
     // These tests are counted by the `test` step already.
-    outcome.summaries.clear();
+    outcome.runs_tests = false;
     Ok(outcome)
 }
 

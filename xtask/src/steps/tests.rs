@@ -57,5 +57,6 @@ pub(super) fn tell(shell: Shell, runner: &str) -> Outcome {
         summaries,
         failure: ended.err(),
         partial: false,
+        runs_tests: true,
     }
 }
