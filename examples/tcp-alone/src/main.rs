@@ -32,7 +32,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     while poll_fn(|cx| link.poll_read(cx, Lane::FIRST, &mut answer)).await? > 0 {}
     server.await?.map_err(|error| error.to_string())?;
 
-    writeln!(io::stdout(), "{} echoed: {}", link.peer(), String::from_utf8_lossy(&answer))?;
+    writeln!(
+        io::stdout(),
+        "{} echoed: {}",
+        link.peer(),
+        String::from_utf8_lossy(&answer)
+    )?;
     Ok(())
 }
 

@@ -11,7 +11,10 @@ use super::{KEEPALIVE, Keepalive, NOTSENT_LOWAT_BYTES, TcpTransport};
 /// A dialled stream, with its listener so that it stays connected.
 async fn stream() -> (TcpStream, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    (TcpStream::connect(listener.local_addr().unwrap()).await.unwrap(), listener)
+    (
+        TcpStream::connect(listener.local_addr().unwrap()).await.unwrap(),
+        listener,
+    )
 }
 
 #[tokio::test]
@@ -31,8 +34,10 @@ async fn the_defaults_reach_the_socket() {
 async fn what_is_switched_off_is_left_to_the_kernel() {
     let (stream, _listener) = stream().await;
     let before = SockRef::from(&stream).tcp_notsent_lowat().unwrap();
-    let transport =
-        TcpTransport::new().with_nodelay(false).with_notsent_lowat_bytes(None).with_keepalive(None);
+    let transport = TcpTransport::new()
+        .with_nodelay(false)
+        .with_notsent_lowat_bytes(None)
+        .with_keepalive(None);
     transport.apply(&stream).unwrap();
     let socket = SockRef::from(&stream);
     assert!(!socket.tcp_nodelay().unwrap());
@@ -43,10 +48,14 @@ async fn what_is_switched_off_is_left_to_the_kernel() {
 #[tokio::test]
 async fn what_is_chosen_reaches_the_socket() {
     let (stream, _listener) = stream().await;
-    let keepalive =
-        Keepalive { idle: Duration::from_secs(7), interval: Duration::from_secs(3), probes: 2 };
-    let transport =
-        TcpTransport::new().with_notsent_lowat_bytes(Some(5000)).with_keepalive(Some(keepalive));
+    let keepalive = Keepalive {
+        idle: Duration::from_secs(7),
+        interval: Duration::from_secs(3),
+        probes: 2,
+    };
+    let transport = TcpTransport::new()
+        .with_notsent_lowat_bytes(Some(5000))
+        .with_keepalive(Some(keepalive));
     transport.apply(&stream).unwrap();
     let socket = SockRef::from(&stream);
     assert_eq!(socket.tcp_notsent_lowat().unwrap(), 5000);
