@@ -1,0 +1,355 @@
+//! Commands about exchanges: call, cancel, answer, notify.
+
+use std::time::{Duration, Instant};
+
+use valkyrie_frame::{Class, ErrorCode, Extensions, Flags, Kind, Priority, StreamId};
+
+use crate::control::encode_failure;
+use crate::exchange::Outcome;
+use crate::stream::OutMessage;
+use crate::timer::Timer;
+use crate::{
+    ApiMisuse, CallError, Event, ExchangeKey, Failure, Limits, Message, Refusal, RequestId, SendError,
+};
+
+use super::{Phase, Session};
+
+impl Session {
+    /// Begins an exchange on the lane of `class`. `deadline` counts from now and travels with the
+    /// request; the answer's [`Event::Completed`] comes once, also when the deadline passes first.
+    ///
+    /// # Errors
+    /// [`SendError`] with the message in it; nothing has changed.
+    #[inline]
+    pub fn call(
+        &mut self,
+        now: Instant,
+        class: Class,
+        priority: Option<Priority>,
+        mut request: Message,
+        deadline: Option<Duration>,
+    ) -> Result<ExchangeKey, SendError> {
+        let lane = StreamId::lane(class, self.side);
+        let index = match self.check_lane(class, lane, &request) {
+            Ok(index) => index,
+            Err(refusal) => {
+                return Err(SendError {
+                    message: request,
+                    refusal,
+                });
+            }
+        };
+        let max = self.peer.as_deref().map_or(0, |peer| peer.max_exchanges);
+        let Some(key) = self.outgoing.begin(lane, max) else {
+            self.wants_exchange = true;
+            return Err(SendError {
+                message: request,
+                refusal: Refusal::NoExchange,
+            });
+        };
+        request.kind = Kind::REQUEST;
+        if let Some(deadline) = deadline {
+            request.extensions = with_deadline(request.extensions, deadline);
+            self.push_timer(now + deadline, Timer::Outgoing(key.0));
+        }
+        self.enqueue_lane(index, class, priority, request, key.0, Flags::NONE);
+        self.debug_check();
+        Ok(key)
+    }
+
+    /// Takes how an exchange ended and frees its key; `None` while it has not.
+    #[inline]
+    pub fn take_response(&mut self, key: ExchangeKey) -> Option<Outcome> {
+        let slot = self.outgoing.get_mut(key.0)?;
+        let outcome = slot.outcome.take()?;
+        slot.wanted = false;
+        self.settle(key.0);
+        self.debug_check();
+        Some(outcome)
+    }
+
+    /// The caller has lost interest. The peer is told, no [`Event::Completed`] follows, and the
+    /// exchange stays counted against the peer's limit until the peer has answered. A stale key is
+    /// ignored.
+    pub fn cancel(&mut self, now: Instant, key: ExchangeKey) {
+        let _ = now;
+        self.give_up(key.0, ErrorCode::CANCELLED);
+        if let Some(slot) = self.outgoing.get_mut(key.0) {
+            slot.wanted = false;
+            slot.outcome = None;
+        }
+        self.settle(key.0);
+        self.debug_check();
+    }
+
+    /// Tells the peer that nobody waits for an exchange, at once or when its request has gone out.
+    fn give_up(&mut self, correlation: u32, code: ErrorCode) {
+        let Some(slot) = self.outgoing.get_mut(correlation) else {
+            return;
+        };
+        if !slot.owed || slot.cancel {
+            return;
+        }
+        slot.cancel = true;
+        if slot.sequence.is_some() {
+            let lane = slot.lane;
+            self.push_cancel(lane, correlation, code);
+        }
+    }
+
+    /// Queues the RESET that cancels an exchange of ours.
+    pub(super) fn push_cancel(&mut self, lane: StreamId, correlation: u32, code: ErrorCode) {
+        let payload = encode_failure(&Failure::new(code, ""));
+        self.push_control(Kind::RESET, lane, Flags::NONE, correlation, payload);
+    }
+
+    /// Answers a request of the peer.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::AlreadyAnswered`] when it was answered before or the session is over; nothing
+    /// is sent. An answer too large for the peer, or for the critical class, goes out as the
+    /// failure [`ErrorCode::MESSAGE_SIZE`].
+    #[inline]
+    pub fn respond(
+        &mut self,
+        now: Instant,
+        id: RequestId,
+        answer: Result<Message, Failure>,
+    ) -> Result<(), ApiMisuse> {
+        let _ = now;
+        if self.phase != Phase::Open || !self.incoming.answer(id.correlation) {
+            return Err(ApiMisuse::AlreadyAnswered);
+        }
+        let class = id.lane.class();
+        let index = self.lane(id.lane);
+        let max = self.message_max(class);
+        let answer = answer.and_then(|message| {
+            if message.payload.len() > max as usize {
+                let text = format!(
+                    "the answer has {} bytes and the caller takes {max}",
+                    message.payload.len()
+                );
+                Err(Failure::new(ErrorCode::MESSAGE_SIZE, text))
+            } else {
+                Ok(message)
+            }
+        });
+        let (message, flags) = match answer {
+            Ok(mut message) => {
+                message.kind = Kind::RESPONSE;
+                (message, Flags::NONE)
+            }
+            Err(failure) => {
+                let payload = encode_failure(&failure);
+                (
+                    Message {
+                        kind: Kind::RESET,
+                        extensions: Extensions::EMPTY,
+                        payload,
+                    },
+                    Flags::ACK,
+                )
+            }
+        };
+        self.enqueue_lane(index, class, None, message, id.correlation, flags);
+        self.debug_check();
+        Ok(())
+    }
+
+    /// Sends a message that has no answer on the lane of `class`. In the bulk class it may be
+    /// dropped, here or by the peer, which is counted.
+    ///
+    /// # Errors
+    /// [`SendError`] with the message in it; nothing has changed.
+    #[inline]
+    pub fn notify(
+        &mut self,
+        now: Instant,
+        class: Class,
+        priority: Option<Priority>,
+        mut message: Message,
+    ) -> Result<(), SendError> {
+        let _ = now;
+        let lane = StreamId::lane(class, self.side);
+        let index = match self.check_lane(class, lane, &message) {
+            Ok(index) => index,
+            Err(refusal) => return Err(SendError { message, refusal }),
+        };
+        if message.kind == Kind::DATA {
+            message.kind = Kind::NOTIFY;
+        }
+        let flags = if class == Class::Bulk {
+            Flags::NO_REPLY | Flags::BEST_EFFORT
+        } else {
+            Flags::NO_REPLY
+        };
+        self.enqueue_lane(index, class, priority, message, 0, flags);
+        self.debug_check();
+        Ok(())
+    }
+
+    /// A handler is done with a notification: `cost` is [`Incoming::cost`](crate::Incoming::cost).
+    pub fn release_notify(&mut self, lane: StreamId, cost: u32) {
+        let cost = u64::from(cost);
+        match lane.class() {
+            Class::Critical => {}
+            Class::Bulk => self.best_effort_pending = self.best_effort_pending.saturating_sub(cost),
+            Class::System | Class::Job | Class::Data => {
+                let Some(index) = self.streams.find(lane) else {
+                    return;
+                };
+                let Some(stream) = self.streams.at_mut(index) else {
+                    return;
+                };
+                // A caller that gives back more than it got must not break the account.
+                let cost = cost.min(stream.recv.window.unread).min(self.notify_pending);
+                stream.recv.window.unread -= cost;
+                self.recv_window.unread -= cost;
+                self.notify_pending -= cost;
+                self.note_credit(index);
+            }
+        }
+        self.debug_check();
+    }
+
+    /// What must hold before a message goes onto a lane.
+    #[inline]
+    fn check_lane(&mut self, class: Class, lane: StreamId, message: &Message) -> Result<u32, Refusal> {
+        self.admit()?;
+        let max = self.message_max(class);
+        if message.payload.len() > max as usize {
+            return Err(Refusal::MessageSize {
+                found: message.payload.len(),
+                max,
+            });
+        }
+        if !is_application_kind(message.kind) && !matches!(message.kind, Kind::REQUEST | Kind::NOTIFY) {
+            return Err(ApiMisuse::Kind.into());
+        }
+        let index = self.lane(lane);
+        let full = u64::from(self.config.limits.send_queue_max);
+        if let Some(stream) = self.streams.at_mut(index)
+            && class != Class::Bulk
+            && stream.send.queued >= full
+        {
+            stream.send.blocked = true;
+            return Err(Refusal::Blocked);
+        }
+        Ok(index)
+    }
+
+    /// The largest message the peer takes in a class.
+    #[inline]
+    pub(super) fn message_max(&self, class: Class) -> u32 {
+        if class == Class::Critical {
+            Limits::MAX_CRITICAL_BYTES
+        } else {
+            self.peer.as_deref().map_or(0, |peer| peer.max_message)
+        }
+    }
+
+    #[inline]
+    fn enqueue_lane(
+        &mut self,
+        index: u32,
+        class: Class,
+        priority: Option<Priority>,
+        message: Message,
+        correlation: u32,
+        flags: Flags,
+    ) {
+        let priority = self.priority(class, priority);
+        self.enqueue(
+            index,
+            OutMessage {
+                message,
+                correlation,
+                flags,
+                priority,
+            },
+        );
+    }
+
+    /// Frees an exchange that nobody needs any more and says so to who waits for one.
+    #[inline]
+    pub(super) fn settle(&mut self, correlation: u32) {
+        if self.outgoing.settle(correlation) && self.wants_exchange {
+            self.say_capacity();
+        }
+    }
+
+    /// The deadline of an exchange begun here has passed.
+    pub(super) fn expire_outgoing(&mut self, correlation: u32) {
+        let Some(slot) = self.outgoing.get_mut(correlation) else {
+            return;
+        };
+        if slot.outcome.is_some() || !slot.wanted || !slot.owed {
+            return;
+        }
+        slot.outcome = Some(Err(CallError::DeadlineExceeded));
+        self.stats.deadlines_passed += 1;
+        self.events.push_back(Event::Completed(ExchangeKey(correlation)));
+        self.give_up(correlation, ErrorCode::DEADLINE_EXCEEDED);
+    }
+
+    /// The deadline of a request of the peer has passed: its handler should stop.
+    pub(super) fn expire_incoming(&mut self, now: Instant, correlation: u32) {
+        let Some(slot) = self.incoming.get_mut(correlation) else {
+            return;
+        };
+        if slot.answer != crate::exchange::Answer::Owed
+            || slot.cancelled
+            || slot.deadline.is_none_or(|at| at > now)
+        {
+            return;
+        }
+        slot.cancelled = true;
+        let id = RequestId {
+            correlation,
+            lane: slot.lane,
+        };
+        self.stats.deadlines_passed += 1;
+        self.events.push_back(Event::Cancelled {
+            id,
+            code: ErrorCode::DEADLINE_EXCEEDED,
+        });
+    }
+}
+
+/// Kinds that an application may give a message.
+pub(super) fn is_application_kind(kind: Kind) -> bool {
+    use valkyrie_frame::Group;
+    matches!(
+        kind,
+        Kind::DATA | Kind::FILE_START | Kind::FILE_CHUNK | Kind::FILE_END
+    ) || (kind.is_known() && matches!(kind.group(), Some(Group::Job | Group::Observe)))
+}
+
+/// The same extensions with this deadline in them.
+pub(super) fn with_deadline(extensions: Extensions, deadline: Duration) -> Extensions {
+    use valkyrie_frame::Extension;
+    let ms = deadline.as_millis().min(u128::from(u32::MAX)) as u32;
+    let mut builder = Extensions::builder().deadline_ms(ms.max(1));
+    if let Some(seconds) = extensions.timestamp() {
+        builder = builder.timestamp(seconds);
+    }
+    for extension in extensions.iter() {
+        let next = match extension {
+            Extension::TraceContext(context) => Ok(builder.clone().trace_context(context)),
+            Extension::TraceState(state) => builder
+                .clone()
+                .raw(valkyrie_frame::extension_type::TRACE_STATE, state),
+            Extension::IdempotencyKey(key) => Ok(builder.clone().idempotency_key(key)),
+            Extension::SentAt(ns) => Ok(builder.clone().sent_at(ns)),
+            Extension::SentAtEcho(ns) => Ok(builder.clone().sent_at_echo(ns)),
+            Extension::Route { service, method } => builder.clone().route(service, method),
+            Extension::Unknown { kind, value } => builder.clone().raw(kind, value),
+            _ => Ok(builder.clone()),
+        };
+        // Values that were valid once are valid again.
+        if let Ok(next) = next {
+            builder = next;
+        }
+    }
+    builder.finish().unwrap_or(extensions)
+}

@@ -1,0 +1,449 @@
+//! Bytes in: frames are checked, counted and handed on.
+
+use std::time::Instant;
+
+use bytes::{Buf, Bytes, BytesMut};
+use valkyrie_frame::{Class, Extensions, Flags, Group, Header, HeaderError, Kind, StreamId};
+
+use crate::control::{Credit, decode_failure, decode_reset, decode_u64};
+use crate::stream::{Partial, Reset};
+use crate::{Budgets, Event, Limits, PeerMisbehaved, SessionError};
+
+use super::{Phase, Session};
+
+impl Session {
+    /// Takes every whole frame out of `input` and leaves the begun one. Payloads are handed on by
+    /// reference into `input`'s memory.
+    ///
+    /// # Errors
+    /// [`SessionError`]: the peer is at fault and the session is closed; the rest of `input` is
+    /// meaningless. An ERROR frame for the peer waits in [`Session::poll_transmit`].
+    pub fn handle_input(&mut self, now: Instant, input: &mut BytesMut) -> Result<(), SessionError> {
+        if self.phase == Phase::Closed {
+            input.clear();
+            return Err(SessionError::Closed);
+        }
+        self.guard.tick(now);
+        self.last_input = now;
+        let result = self.take_frames(now, input);
+        if let Err(error) = &result {
+            input.clear();
+            self.fail(error.clone());
+        }
+        self.check_drained();
+        self.debug_check();
+        result
+    }
+
+    /// The whole length of the frame that `input`, as [`Session::handle_input`] left it, begins;
+    /// 0 while its header has not arrived. It is within what this side announced.
+    pub fn begun_frame_len(&self, input: &[u8]) -> usize {
+        match Header::peek(input) {
+            Ok(Some(header)) if header.length <= self.config.limits.max_frame => header.frame_len(),
+            _ => 0,
+        }
+    }
+
+    fn take_frames(&mut self, now: Instant, input: &mut BytesMut) -> Result<(), SessionError> {
+        while let Some(header) = Header::peek(input).map_err(|error| SessionError::Decode(error.into()))? {
+            if self.phase == Phase::Opening {
+                self.check_opening(&header)?;
+            } else if header.length > self.config.limits.max_frame {
+                let error = HeaderError::Length {
+                    found: header.length,
+                    max: self.config.limits.max_frame,
+                };
+                return Err(SessionError::Decode(error.into()));
+            }
+            let total = header.frame_len();
+            if input.len() < total {
+                return Ok(());
+            }
+            let mut frame = input.split_to(total).freeze();
+            let extensions = if header.extension_words == 0 {
+                Extensions::EMPTY
+            } else {
+                let area = frame.slice(Header::LEN..header.head_len());
+                Extensions::check(&header, &area).map_err(|error| SessionError::Decode(error.into()))?;
+                Extensions::from_checked(&header, area)
+            };
+            frame.advance(header.head_len());
+            let stats = &mut self.stats.classes[header.stream.class().index()];
+            stats.frames_received += 1;
+            stats.bytes_received += total as u64;
+            self.handle_frame(now, &header, extensions, frame)?;
+            if self.phase == Phase::Closed {
+                input.clear();
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Before the opening a stranger gets one frame of one kind and a small size.
+    fn check_opening(&self, header: &Header) -> Result<(), PeerMisbehaved> {
+        let expected = match self.side {
+            valkyrie_frame::Side::Dialer => Kind::HELLO_ACK,
+            valkyrie_frame::Side::Acceptor => Kind::HELLO,
+        };
+        // A peer that refuses this side may say so, or take its leave, before it opens.
+        let allowed = header.kind == expected || matches!(header.kind, Kind::ERROR | Kind::CLOSE);
+        if !allowed || header.frame_len() > OPENING_BYTES_MAX || header.stream != StreamId::CONTROL {
+            return Err(PeerMisbehaved::NoHello(header.kind));
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn handle_frame(
+        &mut self,
+        now: Instant,
+        header: &Header,
+        extensions: Extensions,
+        payload: Bytes,
+    ) -> Result<(), SessionError> {
+        if header.flags.contains(Flags::CMP) {
+            return Err(PeerMisbehaved::Compressed.into());
+        }
+        match header.kind {
+            Kind::DATA | Kind::REQUEST | Kind::RESPONSE | Kind::NOTIFY => {
+                Ok(self.handle_message(now, header, extensions, payload)?)
+            }
+            Kind::FILE_START | Kind::FILE_CHUNK | Kind::FILE_END => {
+                Ok(self.handle_message(now, header, extensions, payload)?)
+            }
+            Kind::CREDIT => Ok(self.handle_credit(&payload)?),
+            Kind::OPEN => Ok(self.handle_open(now, header, extensions, payload)?),
+            Kind::STREAM_CLOSE => Ok(self.handle_stream_close(header, &payload)?),
+            Kind::RESET => Ok(self.handle_reset(header, &payload)?),
+            Kind::STREAM_ACK => Ok(self.handle_stream_ack(header, &payload)?),
+            kind if !kind.is_known() => {
+                if header.flags.contains(Flags::CRITICAL) {
+                    return Err(PeerMisbehaved::UnknownCritical(kind).into());
+                }
+                Ok(self.guard.idle(&self.config.budgets)?)
+            }
+            kind => match kind.group() {
+                Some(Group::Job | Group::Observe) => {
+                    Ok(self.handle_message(now, header, extensions, payload)?)
+                }
+                Some(Group::Core) if header.stream == StreamId::CONTROL => {
+                    self.handle_core(now, header, &payload)
+                }
+                _ => Err(PeerMisbehaved::UnexpectedFrame(kind).into()),
+            },
+        }
+    }
+
+    /// A frame that carries a message or a fragment of one.
+    #[inline]
+    fn handle_message(
+        &mut self,
+        now: Instant,
+        header: &Header,
+        extensions: Extensions,
+        payload: Bytes,
+    ) -> Result<(), PeerMisbehaved> {
+        let id = header.stream;
+        let index = match self.streams.find(id) {
+            Some(index) => index,
+            None if id.is_lane() => self.lane(id),
+            None => return Err(PeerMisbehaved::UnknownStream(id)),
+        };
+        self.check_place(header)?;
+        let cost = header.frame_len() as u64;
+        let Some(stream) = self.streams.at_mut(index) else {
+            return Err(PeerMisbehaved::UnknownStream(id));
+        };
+        match id.class() {
+            Class::Critical => {
+                if header.length > Limits::MAX_CRITICAL_BYTES || header.flags.contains(Flags::MORE) {
+                    return Err(PeerMisbehaved::TooMuchCritical);
+                }
+                self.guard.critical(header.length, &self.config.budgets)?;
+            }
+            Class::Bulk => {}
+            Class::System | Class::Job | Class::Data => {
+                if !stream.recv.window.receive(cost) {
+                    return Err(PeerMisbehaved::StreamCredit(id));
+                }
+                if !self.recv_window.receive(cost) {
+                    return Err(PeerMisbehaved::ConnectionCredit);
+                }
+            }
+        }
+        if stream.recv.done {
+            return Err(PeerMisbehaved::AfterEnd(id));
+        }
+        let ends = header.flags.contains(Flags::EOS);
+        if matches!(stream.reset, Reset::Ours(_)) {
+            // Sent before the peer saw our RESET: counted, so that both sides agree, and dropped.
+            stream.recv.done |= ends;
+            self.note_credit(index);
+            return Ok(());
+        }
+        if header.flags.contains(Flags::MORE) || stream.recv.partial.is_some() {
+            if let Some((extensions, payload)) = self.reassemble(index, header, extensions, payload)? {
+                self.deliver(now, index, header, extensions, payload)?;
+            }
+        } else {
+            self.deliver(now, index, header, extensions, payload)?;
+        }
+        if ends {
+            self.handle_end(index);
+        }
+        self.note_credit(index);
+        Ok(())
+    }
+
+    /// Whether this kind may come on this stream.
+    #[inline]
+    fn check_place(&self, header: &Header) -> Result<(), PeerMisbehaved> {
+        let (id, kind) = (header.stream, header.kind);
+        let opener = id.opener();
+        let right = match kind {
+            Kind::REQUEST | Kind::NOTIFY => id.is_lane() && opener != Some(self.side),
+            Kind::RESPONSE => id.is_lane() && opener != Some(self.side.peer()),
+            Kind::DATA => !id.is_lane(),
+            // Kinds of other groups are messages of a stream, or notifications on the peer's lane.
+            _ => !id.is_lane() || opener != Some(self.side),
+        };
+        if !right || (id.is_lane() && header.flags.contains(Flags::EOS)) {
+            return Err(PeerMisbehaved::UnexpectedFrame(kind));
+        }
+        Ok(())
+    }
+
+    /// Adds a fragment; gives the message when it is the last.
+    fn reassemble(
+        &mut self,
+        index: u32,
+        header: &Header,
+        extensions: Extensions,
+        payload: Bytes,
+    ) -> Result<Option<(Extensions, Bytes)>, PeerMisbehaved> {
+        let more = header.flags.contains(Flags::MORE);
+        if more && header.length < Budgets::MIN_FRAGMENT_BYTES {
+            if header.length == 0 {
+                return Err(PeerMisbehaved::TinyFragments);
+            }
+            self.guard.tiny_fragment(&self.config.budgets)?;
+        }
+        let limits = &self.config.limits;
+        let Some(stream) = self.streams.at_mut(index) else {
+            return Ok(None);
+        };
+        let held = stream
+            .recv
+            .partial
+            .as_ref()
+            .map_or(0, |partial| partial.bytes.len());
+        if held + payload.len() > limits.max_message as usize {
+            return Err(PeerMisbehaved::MessageSize {
+                stream: header.stream,
+                max: limits.max_message,
+            });
+        }
+        let Some(mut partial) = stream.recv.partial.take() else {
+            self.reassembly += payload.len() as u64;
+            stream.recv.partial = Some(Partial::begin(
+                header.kind,
+                header.correlation,
+                extensions,
+                &payload,
+            ));
+            return if self.reassembly > u64::from(limits.reassembly_max) {
+                Err(PeerMisbehaved::Reassembly)
+            } else {
+                Ok(None)
+            };
+        };
+        if partial.kind != header.kind || partial.correlation != header.correlation || !extensions.is_empty()
+        {
+            return Err(PeerMisbehaved::FragmentMixed(header.stream));
+        }
+        if more {
+            self.reassembly += payload.len() as u64;
+            partial.bytes.extend_from_slice(&payload);
+            stream.recv.partial = Some(partial);
+            return if self.reassembly > u64::from(limits.reassembly_max) {
+                Err(PeerMisbehaved::Reassembly)
+            } else {
+                Ok(None)
+            };
+        }
+        self.reassembly -= held as u64;
+        Ok(Some(partial.finish(&payload)))
+    }
+
+    fn handle_credit(&mut self, payload: &[u8]) -> Result<(), PeerMisbehaved> {
+        self.guard.credit(&self.config.budgets)?;
+        let malformed = PeerMisbehaved::Malformed(Kind::CREDIT);
+        for credit in Credit::decode_all(payload).ok_or(malformed)? {
+            match credit {
+                Credit::Connection(limit) => {
+                    let rose = self.send_credit.raise(limit);
+                    if rose.map_err(|()| PeerMisbehaved::CreditValue(StreamId::CONTROL))? {
+                        self.credit_blocked = false;
+                    }
+                }
+                Credit::Streams(limit) => {
+                    if limit > crate::flow::LIMIT_MAX {
+                        return Err(PeerMisbehaved::CreditValue(StreamId::CONTROL));
+                    }
+                    if limit > self.opened.limit {
+                        self.opened.limit = limit;
+                        self.say_capacity();
+                    }
+                }
+                Credit::Stream(id, limit) => {
+                    // A stream that is over here may still be credited by a peer that has not heard.
+                    let Some(index) = self.streams.find(id) else {
+                        continue;
+                    };
+                    let Some(stream) = self.streams.at_mut(index) else {
+                        continue;
+                    };
+                    if !stream.has_credit() {
+                        return Err(PeerMisbehaved::CreditValue(id));
+                    }
+                    if stream
+                        .send
+                        .credit
+                        .raise(limit)
+                        .map_err(|()| PeerMisbehaved::CreditValue(id))?
+                    {
+                        self.schedule(index);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_open(
+        &mut self,
+        now: Instant,
+        header: &Header,
+        extensions: Extensions,
+        payload: Bytes,
+    ) -> Result<(), PeerMisbehaved> {
+        let id = header.stream;
+        if id.is_lane() || id.opener() != Some(self.side.peer()) || self.streams.contains(id) {
+            return Err(PeerMisbehaved::StreamId(id));
+        }
+        if header.flags.contains(Flags::MORE) || payload.len() > OPEN_PAYLOAD_MAX {
+            return Err(PeerMisbehaved::Malformed(Kind::OPEN));
+        }
+        if self.accepted.opened >= self.accepted.limit {
+            return Err(PeerMisbehaved::StreamCount);
+        }
+        self.accepted.opened += 1;
+        self.accept(now, header, extensions, payload);
+        Ok(())
+    }
+
+    fn handle_stream_close(&mut self, header: &Header, payload: &[u8]) -> Result<(), PeerMisbehaved> {
+        let id = header.stream;
+        if !payload.is_empty() || id.is_lane() {
+            return Err(PeerMisbehaved::Malformed(Kind::STREAM_CLOSE));
+        }
+        let index = self.streams.find(id).ok_or(PeerMisbehaved::UnknownStream(id))?;
+        let Some(stream) = self.streams.at_mut(index) else {
+            return Ok(());
+        };
+        if stream.recv.done {
+            return Err(PeerMisbehaved::AfterEnd(id));
+        }
+        if stream.recv.partial.is_some() {
+            return Err(PeerMisbehaved::FragmentMixed(id));
+        }
+        if matches!(stream.reset, Reset::Ours(_)) {
+            stream.recv.done = true;
+            return Ok(());
+        }
+        self.handle_end(index);
+        Ok(())
+    }
+
+    fn handle_reset(&mut self, header: &Header, payload: &[u8]) -> Result<(), PeerMisbehaved> {
+        let malformed = PeerMisbehaved::Malformed(Kind::RESET);
+        if header.correlation != 0 {
+            let failure = decode_failure(payload).ok_or(malformed)?;
+            return self.handle_exchange_reset(header, failure);
+        }
+        self.guard.cancel(&self.config.budgets)?;
+        let id = header.stream;
+        if id.is_lane() {
+            return Err(PeerMisbehaved::UnexpectedFrame(Kind::RESET));
+        }
+        let (final_offset, failure) = decode_reset(payload).ok_or(malformed)?;
+        let Some(index) = self.streams.find(id) else {
+            // The opener may reset what has just ended here; its id is its own until it hears so.
+            return if id.opener() == Some(self.side.peer()) {
+                self.guard.idle(&self.config.budgets)
+            } else {
+                Err(PeerMisbehaved::UnknownStream(id))
+            };
+        };
+        self.check_final_offset(index, final_offset)?;
+        self.reset_by_peer(index, failure);
+        self.check_control_bound()
+    }
+
+    fn handle_stream_ack(&mut self, header: &Header, payload: &[u8]) -> Result<(), PeerMisbehaved> {
+        let id = header.stream;
+        let final_offset = decode_u64(payload).ok_or(PeerMisbehaved::Malformed(Kind::STREAM_ACK))?;
+        let index = self.streams.find(id).ok_or(PeerMisbehaved::UnknownStream(id))?;
+        if id.is_lane() {
+            return Err(PeerMisbehaved::UnexpectedFrame(Kind::STREAM_ACK));
+        }
+        self.check_final_offset(index, final_offset)?;
+        let Some(stream) = self.streams.at_mut(index) else {
+            return Ok(());
+        };
+        match &stream.reset {
+            Reset::Ours(failure) => stream.reset = Reset::Over(failure.clone()),
+            Reset::No if stream.is_finished() && !stream.theirs => stream.acked = true,
+            _ => return Err(PeerMisbehaved::UnexpectedFrame(Kind::STREAM_ACK)),
+        }
+        self.check_over(index);
+        Ok(())
+    }
+
+    /// Both sides must agree on how many bytes a stream carried, or credit would leak.
+    fn check_final_offset(&self, index: u32, final_offset: u64) -> Result<(), PeerMisbehaved> {
+        match self.streams.at(index) {
+            Some(stream) if stream.has_credit() && stream.recv.window.received != final_offset => {
+                Err(PeerMisbehaved::FinalOffset(stream.id))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Answers that the peer causes must not pile up while it does not read.
+    pub(super) fn check_control_bound(&self) -> Result<(), PeerMisbehaved> {
+        if self.control.len() > CONTROL_QUEUE_MAX + self.streams.len() {
+            Err(PeerMisbehaved::TooManyControls)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Tells the owner that a refused call or open may now work.
+    pub(super) fn say_capacity(&mut self) {
+        if core::mem::take(&mut self.wants_stream) | core::mem::take(&mut self.wants_exchange) {
+            self.events.push_back(Event::Capacity);
+        }
+    }
+}
+
+/// What a stranger may send before the opening is done, header included.
+//= protocol/session.md#opening
+pub(super) const OPENING_BYTES_MAX: usize = 4096;
+
+/// The payload that an OPEN may carry.
+pub(super) const OPEN_PAYLOAD_MAX: usize = 4096;
+
+/// Control frames that may wait for the wire, beside one for each stream.
+pub(super) const CONTROL_QUEUE_MAX: usize = 1024;

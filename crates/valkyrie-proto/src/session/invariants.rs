@@ -1,0 +1,143 @@
+//! What holds after every step, checked in debug builds, in property tests and by fuzz targets.
+
+use valkyrie_frame::Class;
+
+use crate::stream::message_cost;
+
+use super::Session;
+
+impl Session {
+    /// Checks that credit is conserved and every queue is within its bound.
+    ///
+    /// # Errors
+    /// Words for people: which invariant is broken. That is a bug in this crate, whatever the peer
+    /// or the application did.
+    pub fn invariants(&self) -> Result<(), String> {
+        let limits = &self.config.limits;
+        let mut unread = 0;
+        let mut reassembly = 0;
+        for (index, stream) in self.streams.iter() {
+            let id = stream.id;
+            let send = &stream.send;
+            if send.credit.sent > send.credit.limit && stream.has_credit() {
+                return Err(format!(
+                    "stream {id} sent {} of {}",
+                    send.credit.sent, send.credit.limit
+                ));
+            }
+            if send.queue.len() <= DEEP_CHECK_MAX {
+                let queued: u64 = send.queue.iter().map(|message| message.cost()).sum();
+                if queued != send.queued {
+                    return Err(format!(
+                        "stream {id} counts {} queued and has {queued}",
+                        send.queued
+                    ));
+                }
+            }
+            let bound = u64::from(limits.send_queue_max)
+                + u64::from(self.peer.as_deref().map_or(0, |peer| peer.max_message))
+                + u64::from(crate::config::MAX_HEAD_BYTES);
+            // Answers are bounded by the exchanges that they answer, not by the queue.
+            let answers = (self.incoming.live() as u64) * bound;
+            if !matches!(stream.class(), Class::Bulk) && send.queued > bound + answers {
+                return Err(format!(
+                    "stream {id} queues {} past its bound of {bound}",
+                    send.queued
+                ));
+            }
+            if send.done && !send.queue.is_empty() {
+                return Err(format!("stream {id} has ended and still queues"));
+            }
+            if stream.recv.queue.len() <= DEEP_CHECK_MAX && !id.is_lane() {
+                let waiting: u64 = stream.recv.queue.iter().map(message_cost).sum();
+                if waiting != stream.recv.window.unread {
+                    return Err(format!(
+                        "stream {id} counts {} unread and has {waiting}",
+                        stream.recv.window.unread
+                    ));
+                }
+            }
+            if stream.has_credit() {
+                unread += stream.recv.window.unread;
+                if stream.recv.window.received > stream.recv.window.announced && !self.is_closed() {
+                    return Err(format!("stream {id} received past its credit"));
+                }
+            } else if stream.class() == Class::Bulk
+                && stream.recv.window.unread > u64::from(limits.best_effort_queue_max).max(largest(stream))
+            {
+                return Err(format!(
+                    "bulk stream {id} holds {} unread",
+                    stream.recv.window.unread
+                ));
+            }
+            reassembly += stream
+                .recv
+                .partial
+                .as_ref()
+                .map_or(0, |partial| partial.bytes.len() as u64);
+            if stream.send.ready && self.is_closed() {
+                return Err(format!("stream {id} (slot {index}) is scheduled after the end"));
+            }
+        }
+        if unread != self.recv_window.unread {
+            return Err(format!(
+                "the connection counts {} unread, its streams {unread}",
+                self.recv_window.unread
+            ));
+        }
+        if reassembly != self.reassembly {
+            return Err(format!(
+                "the session counts {} half-arrived, its streams {reassembly}",
+                self.reassembly
+            ));
+        }
+        if self.send_credit.sent > self.send_credit.limit {
+            return Err("the connection sent past its credit".into());
+        }
+        if self.recv_window.received > self.recv_window.announced && !self.is_closed() {
+            return Err("the connection received past its credit".into());
+        }
+        if self.outgoing.live() > usize::from(self.peer.as_deref().map_or(0, |peer| peer.max_exchanges)) {
+            return Err("more exchanges are open than the peer allows".into());
+        }
+        if self.incoming.live() > usize::from(limits.max_exchanges) {
+            return Err("the peer has more exchanges open than it may".into());
+        }
+        let pending: u64 = self
+            .incoming
+            .iter()
+            .filter(|slot| slot.answer == crate::exchange::Answer::Owed)
+            .map(|slot| u64::from(slot.bytes))
+            .sum();
+        if pending != self.incoming.pending_bytes {
+            return Err(format!(
+                "{} request bytes are counted and {pending} are pending",
+                self.incoming.pending_bytes
+            ));
+        }
+        if self.scheduler.len() > self.streams.len() {
+            return Err("the scheduler holds a stream twice".into());
+        }
+        let timers = 2 * (self.outgoing.live() + self.incoming.live() + self.streams.len())
+            + crate::timer::SWEEP_SLACK
+            + 1;
+        if self.timers.len() > timers.max(TIMERS_SLACK) {
+            return Err(format!("{} timers wait", self.timers.len()));
+        }
+        if self.accepted.opened > self.accepted.limit || self.accepted.ended > self.accepted.opened {
+            return Err("the peer's streams are miscounted".into());
+        }
+        Ok(())
+    }
+}
+
+/// The cost of the newest message: a single one larger than the bound is kept alone.
+fn largest(stream: &crate::stream::Stream) -> u64 {
+    stream.recv.queue.back().map_or(0, message_cost)
+}
+
+/// Queues longer than this are not added up after every step.
+const DEEP_CHECK_MAX: usize = 64;
+
+/// Stale timers are swept when one is added, so as many may wait as exchanges have just ended.
+const TIMERS_SLACK: usize = 4 * 65_536;

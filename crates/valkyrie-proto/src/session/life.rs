@@ -1,0 +1,529 @@
+//! The life of a session: opening, keepalive, drain, close, and everything that time does.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use valkyrie_frame::{Class, ErrorCode, Flags, Kind, Side, StreamId};
+
+use crate::control::{Drain, decode_failure, decode_u64, encode_failure};
+use crate::flow::SendCredit;
+use crate::timer::Timer;
+use crate::{
+    CallError, CloseReason, Event, ExchangeKey, Failure, Peer, PeerMisbehaved, Refusal, SessionError,
+    Settings,
+};
+
+use super::{Phase, Session};
+
+/// PINGs that wait for their PONG.
+#[derive(Debug)]
+pub(super) struct Pings {
+    waiting: Vec<Waiting>,
+    /// The number of the next PING.
+    next: u64,
+    /// When the last probe of the round trip went out.
+    probed_at: Instant,
+    /// Job or data bytes have gone out since, so that a probe would tell something.
+    pub(super) traffic: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    number: u64,
+    sent_at: Instant,
+    purpose: Purpose,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Keepalive,
+    Probe,
+    Drain,
+    User(u64),
+}
+
+impl Pings {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            waiting: Vec::new(),
+            next: 0,
+            probed_at: now,
+            traffic: false,
+        }
+    }
+}
+
+/// How far a drain that this side began has come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DrainState {
+    retry_after_ms: u32,
+    /// After this the session closes whatever is still running.
+    until: Instant,
+    /// The second phase has begun: the peer knows of the drain, and was told what was looked at.
+    last: bool,
+}
+
+impl Session {
+    pub(super) fn push_hello(&mut self, kind: Kind) {
+        let payload = Settings::of(&self.config).encode();
+        self.push_control(kind, StreamId::CONTROL, Flags::NONE, 0, payload);
+    }
+
+    /// Frames of the core group, all of them on stream 0.
+    pub(super) fn handle_core(
+        &mut self,
+        now: Instant,
+        header: &valkyrie_frame::Header,
+        payload: &[u8],
+    ) -> Result<(), SessionError> {
+        let kind = header.kind;
+        if kind == Kind::PING {
+            self.guard.ping(&self.config.budgets)?;
+        } else {
+            self.guard.control(&self.config.budgets)?;
+        }
+        let malformed = PeerMisbehaved::Malformed(kind);
+        match kind {
+            Kind::HELLO | Kind::HELLO_ACK if self.phase == Phase::Opening => {
+                let settings = Settings::decode(payload)?;
+                self.open_session(settings);
+            }
+            Kind::PING => {
+                let token = decode_u64(payload).ok_or(malformed)?;
+                let echo = Bytes::copy_from_slice(&token.to_be_bytes());
+                self.push_control(Kind::PONG, StreamId::CONTROL, Flags::ACK, 0, echo);
+                self.check_control_bound()?;
+            }
+            Kind::PONG => {
+                let number = decode_u64(payload).ok_or(malformed)?;
+                self.handle_pong(now, number)?;
+            }
+            Kind::ERROR => {
+                let failure = decode_failure(payload).ok_or(malformed)?;
+                self.end(CloseReason::Refused(failure));
+            }
+            Kind::CLOSE => {
+                let failure = decode_failure(payload).ok_or(malformed)?;
+                self.end(CloseReason::Peer(failure));
+            }
+            Kind::DRAIN => {
+                let drain = Drain::decode(payload).ok_or(malformed)?;
+                self.handle_drain(drain);
+            }
+            _ => return Err(PeerMisbehaved::UnexpectedFrame(kind).into()),
+        }
+        Ok(())
+    }
+
+    fn open_session(&mut self, settings: Settings) {
+        self.phase = Phase::Open;
+        self.send_credit = SendCredit::new(u64::from(settings.window_connection));
+        self.opened.limit = u64::from(settings.max_streams);
+        if self.side == Side::Acceptor {
+            self.push_hello(Kind::HELLO_ACK);
+        }
+        // A frame that means nothing, so that peers stay able to pass over what they do not know.
+        let grease = Kind::GREASE[settings.node_id.len() % Kind::GREASE.len()];
+        self.push_control(grease, StreamId::CONTROL, Flags::NONE, 0, Bytes::new());
+        self.peer = Some(Box::new(settings.clone()));
+        self.events
+            .push_back(Event::Connected(Box::new(Peer { settings })));
+    }
+
+    /// Measures the round trip; [`Event::Pong`] answers.
+    ///
+    /// # Errors
+    /// [`Refusal`] when the session is not open, or sixteen are under way already.
+    pub fn ping(&mut self, now: Instant, token: u64) -> Result<(), Refusal> {
+        match self.phase {
+            Phase::Opening => Err(Refusal::NotOpen),
+            Phase::Closed => Err(Refusal::Closed),
+            Phase::Open if self.pings.waiting.len() >= PINGS_WAITING_MAX => Err(Refusal::Blocked),
+            Phase::Open => {
+                self.push_ping(now, Purpose::User(token));
+                Ok(())
+            }
+        }
+    }
+
+    fn push_ping(&mut self, now: Instant, purpose: Purpose) {
+        let number = self.pings.next;
+        self.pings.next += 1;
+        self.pings.waiting.push(Waiting {
+            number,
+            sent_at: now,
+            purpose,
+        });
+        self.push_control(
+            Kind::PING,
+            StreamId::CONTROL,
+            Flags::NONE,
+            0,
+            Bytes::copy_from_slice(&number.to_be_bytes()),
+        );
+    }
+
+    fn handle_pong(&mut self, now: Instant, number: u64) -> Result<(), PeerMisbehaved> {
+        let place = self.pings.waiting.iter().position(|ping| ping.number == number);
+        let ping = self
+            .pings
+            .waiting
+            .swap_remove(place.ok_or(PeerMisbehaved::UnknownPong)?);
+        let rtt = now.saturating_duration_since(ping.sent_at);
+        self.rtt.sample(now, rtt);
+        match ping.purpose {
+            Purpose::Keepalive => {}
+            Purpose::Probe => {
+                let queueing = rtt.saturating_sub(self.rtt.least().unwrap_or(rtt));
+                self.data_yield
+                    .on_round(queueing, self.config.policy.data_delay_target.0);
+            }
+            Purpose::User(token) => self.events.push_back(Event::Pong { token, rtt }),
+            Purpose::Drain => self.drain_last(),
+        }
+        if self.pings.waiting.is_empty() {
+            self.pings.waiting = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Sends a PING with running traffic now and then, to know the delay that it causes.
+    pub(super) fn probe(&mut self, now: Instant) {
+        if self.pings.traffic
+            && self.phase == Phase::Open
+            && now.saturating_duration_since(self.pings.probed_at) >= PROBE_INTERVAL
+            && !self
+                .pings
+                .waiting
+                .iter()
+                .any(|ping| ping.purpose == Purpose::Probe)
+        {
+            self.pings.traffic = false;
+            self.pings.probed_at = now;
+            self.push_ping(now, Purpose::Probe);
+        }
+    }
+
+    /// Asks the peer to begin nothing new and closes once everything that runs has ended, or after
+    /// the configured time. `retry_after_ms` tells it when to come back. Asking twice is no error.
+    //= protocol/session.md#drain
+    pub fn drain(&mut self, now: Instant, retry_after_ms: u32) {
+        match self.phase {
+            Phase::Closed => return,
+            Phase::Opening => {
+                self.close(now, Failure::new(ErrorCode::DRAINING, ""));
+                return;
+            }
+            Phase::Open if self.drain.is_some() => return,
+            Phase::Open => {}
+        }
+        let until = now + self.config.limits.drain_timeout;
+        self.drain = Some(Box::new(DrainState {
+            retry_after_ms,
+            until,
+            last: false,
+        }));
+        let payload = Drain {
+            retry_after_ms,
+            processed: None,
+        }
+        .encode();
+        self.push_control(Kind::DRAIN, StreamId::CONTROL, Flags::NONE, 0, payload);
+        // Its answer shows that the peer has seen the first phase.
+        self.push_ping(now, Purpose::Drain);
+        self.debug_check();
+    }
+
+    fn drain_last(&mut self) {
+        let Some(drain) = &mut self.drain else { return };
+        drain.last = true;
+        let payload = Drain {
+            retry_after_ms: drain.retry_after_ms,
+            processed: Some(self.requests_received),
+        }
+        .encode();
+        self.push_control(Kind::DRAIN, StreamId::CONTROL, Flags::NONE, 0, payload);
+    }
+
+    /// Whether what comes new now is refused.
+    pub(super) fn is_drain_final(&self) -> bool {
+        self.drain.as_ref().is_some_and(|drain| drain.last)
+    }
+
+    /// Closes when a drain has nothing left to wait for.
+    #[inline]
+    pub(super) fn check_drained(&mut self) {
+        if self.drain.is_some() {
+            self.check_drained_slow();
+        }
+    }
+
+    fn check_drained_slow(&mut self) {
+        let streams = self
+            .streams
+            .iter()
+            .filter(|(_, stream)| !stream.id.is_lane() && stream.mapped)
+            .count();
+        let queued = self
+            .streams
+            .iter()
+            .any(|(_, stream)| stream.id.is_lane() && stream.has_work());
+        if self.phase == Phase::Open
+            && self.is_drain_final()
+            && self.incoming.live() == 0
+            && self.outgoing.live() == 0
+            && streams == 0
+            && !queued
+        {
+            self.events.push_back(Event::Drained);
+            self.close_with(Failure::new(ErrorCode::OK, "drained"));
+        }
+    }
+
+    fn handle_drain(&mut self, drain: Drain) {
+        if !self.peer_draining {
+            self.peer_draining = true;
+            self.events.push_back(Event::Draining {
+                retry_after_ms: drain.retry_after_ms,
+            });
+        }
+        let Some(processed) = drain.processed else { return };
+        for correlation in self.outgoing.correlations() {
+            let Some(slot) = self.outgoing.get_mut(correlation) else {
+                continue;
+            };
+            let class = slot.lane.class().index();
+            // Not sent yet, or sent after the peer had stopped looking.
+            let untouched = slot.sequence.is_none_or(|sequence| sequence >= processed[class]);
+            if slot.owed && untouched && slot.sequence.is_some() {
+                slot.owed = false;
+                if slot.wanted && slot.outcome.is_none() {
+                    slot.outcome = Some(Err(CallError::NotProcessed));
+                    self.events.push_back(Event::Completed(ExchangeKey(correlation)));
+                }
+                self.settle(correlation);
+            }
+        }
+    }
+
+    /// Ends the session now. What is queued is lost; exchanges end with
+    /// [`CallError::Closed`]. The peer is told with CLOSE. Closing twice is no error.
+    pub fn close(&mut self, now: Instant, failure: Failure) {
+        let _ = now;
+        if self.phase != Phase::Closed {
+            self.close_with(failure);
+        }
+        self.debug_check();
+    }
+
+    fn close_with(&mut self, failure: Failure) {
+        let payload = encode_failure(&failure);
+        self.control.clear();
+        self.push_control(Kind::CLOSE, StreamId::CONTROL, Flags::NONE, 0, payload);
+        self.end(CloseReason::Local(failure));
+    }
+
+    /// The link has ended. Without a CLOSE before it, that is a loss.
+    pub fn handle_eof(&mut self, now: Instant) {
+        let _ = now;
+        self.control.clear();
+        self.end(CloseReason::LinkLost);
+        self.debug_check();
+    }
+
+    /// The peer broke the protocol: it is told so, and everything ends.
+    pub(super) fn fail(&mut self, error: SessionError) {
+        let payload = encode_failure(&Failure::new(error.code(), error.to_string()));
+        self.control.clear();
+        self.push_control(Kind::ERROR, StreamId::CONTROL, Flags::NONE, 0, payload);
+        self.end(CloseReason::Error(error));
+    }
+
+    /// Everything ends, for one reason. What has arrived may still be read.
+    fn end(&mut self, reason: CloseReason) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        self.phase = Phase::Closed;
+        self.drain = None;
+        self.close_reason = Some(Box::new(reason.clone()));
+        self.timers = crate::timer::Timers::default();
+        self.scheduler = crate::scheduler::Scheduler::default();
+        self.credit_due = Vec::new();
+        for correlation in self.outgoing.correlations() {
+            let Some(slot) = self.outgoing.get_mut(correlation) else {
+                continue;
+            };
+            slot.owed = false;
+            if slot.wanted && slot.outcome.is_none() {
+                slot.outcome = Some(Err(CallError::Closed(reason.clone())));
+                self.events.push_back(Event::Completed(ExchangeKey(correlation)));
+            }
+            self.settle(correlation);
+        }
+        for index in self.streams.indices() {
+            if let Some(stream) = self.streams.at_mut(index) {
+                stream.clear_send();
+                stream.send.ready = false;
+                let class = stream.class();
+                let lane = stream.id.is_lane();
+                if lane && core::mem::take(&mut stream.send.blocked) {
+                    self.events.push_back(Event::LaneWritable(class));
+                } else if !lane {
+                    self.say_stream(index);
+                }
+            }
+            self.check_over(index);
+        }
+        self.say_capacity();
+        self.events.push_back(Event::Closed(reason));
+    }
+
+    pub(super) fn push_timer(&mut self, at: Instant, timer: Timer) {
+        let live = self.outgoing.live() + self.incoming.live() + self.streams.len();
+        let (outgoing, incoming, streams) = (&mut self.outgoing, &mut self.incoming, &self.streams);
+        let (outgoing, incoming) = (
+            std::cell::RefCell::new(outgoing),
+            std::cell::RefCell::new(incoming),
+        );
+        self.timers.sweep(live, |timer| match timer {
+            Timer::Outgoing(correlation) => outgoing.borrow_mut().get_mut(correlation).is_some(),
+            Timer::Incoming(correlation) => incoming.borrow_mut().get_mut(correlation).is_some(),
+            Timer::Stream(index, generation) => streams.get(crate::StreamKey { index, generation }).is_some(),
+        });
+        self.timers.push(at, timer);
+    }
+
+    /// When [`Session::handle_timeout`] wants to be called next. It may be called earlier or later
+    /// without harm.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let limits = &self.config.limits;
+        match self.phase {
+            Phase::Closed => None,
+            Phase::Opening => Some(self.last_input + limits.handshake_timeout),
+            Phase::Open => [
+                self.timers.next(),
+                self.keepalive_timeout(),
+                self.critical_timeout(),
+                self.drain.as_ref().map(|drain| drain.until),
+            ]
+            .into_iter()
+            .flatten()
+            .min(),
+        }
+    }
+
+    fn keepalive_interval(&self) -> Option<Duration> {
+        let least = self.peer.as_deref().map_or(0, |peer| u64::from(peer.min_ping_ms));
+        self.config
+            .keepalive
+            .interval
+            .map(|interval| interval.max(Duration::from_millis(least)))
+    }
+
+    /// The oldest PING that nothing has answered: no byte has come since.
+    fn unanswered(&self) -> Option<Instant> {
+        self.pings
+            .waiting
+            .iter()
+            .map(|ping| ping.sent_at)
+            .filter(|&sent| sent >= self.last_input)
+            .min()
+    }
+
+    fn keepalive_timeout(&self) -> Option<Instant> {
+        let interval = self.keepalive_interval()?;
+        Some(match self.unanswered() {
+            Some(sent_at) => sent_at + self.config.keepalive.timeout,
+            None => self.last_input + interval,
+        })
+    }
+
+    /// Does what time asks for: deadlines, keepalive, the ends of opening and drain.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Closed => return,
+            Phase::Opening => {
+                let timeout = self.config.limits.handshake_timeout;
+                if now.saturating_duration_since(self.last_input) >= timeout {
+                    let failure = Failure::new(ErrorCode::HANDSHAKE_TIMEOUT, "the opening took too long");
+                    self.control.clear();
+                    self.push_control(
+                        Kind::ERROR,
+                        StreamId::CONTROL,
+                        Flags::NONE,
+                        0,
+                        encode_failure(&failure),
+                    );
+                    self.end(CloseReason::HandshakeTimeout(timeout));
+                }
+                return;
+            }
+            Phase::Open => {}
+        }
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Outgoing(correlation) => self.expire_outgoing(correlation),
+                Timer::Incoming(correlation) => self.expire_incoming(now, correlation),
+                Timer::Stream(index, generation) => {
+                    let key = crate::StreamKey { index, generation };
+                    if self.streams.get(key).is_some_and(|stream| !stream.is_finished()) {
+                        self.stats.deadlines_passed += 1;
+                        self.reset(
+                            now,
+                            key,
+                            Failure::new(ErrorCode::DEADLINE_EXCEEDED, "the deadline passed"),
+                        );
+                    }
+                }
+            }
+        }
+        self.critical_tick(now);
+        if self.drain.as_ref().is_some_and(|drain| drain.until <= now) {
+            self.events.push_back(Event::Drained);
+            self.close_with(Failure::new(ErrorCode::OK, "the drain took too long"));
+        } else {
+            self.check_keepalive(now);
+        }
+        self.debug_check();
+    }
+
+    //= protocol/session.md#keepalive
+    fn check_keepalive(&mut self, now: Instant) {
+        let Some(interval) = self.keepalive_interval() else {
+            return;
+        };
+        let timeout = self.config.keepalive.timeout;
+        match self.unanswered() {
+            Some(sent_at) if now.saturating_duration_since(sent_at) >= timeout => {
+                let failure = Failure::new(ErrorCode::TIMEOUT, "nothing was heard");
+                self.control.clear();
+                self.push_control(
+                    Kind::ERROR,
+                    StreamId::CONTROL,
+                    Flags::NONE,
+                    0,
+                    encode_failure(&failure),
+                );
+                self.end(CloseReason::Timeout(
+                    now.saturating_duration_since(self.last_input),
+                ));
+            }
+            None if now.saturating_duration_since(self.last_input) >= interval => {
+                self.push_ping(now, Purpose::Keepalive);
+            }
+            _ => {}
+        }
+    }
+
+    /// Requests that have arrived whole, by class; for tests and for people.
+    pub fn requests_received(&self) -> [u64; Class::COUNT] {
+        self.requests_received
+    }
+}
+
+/// PINGs that may wait for their answer at once.
+const PINGS_WAITING_MAX: usize = 16;
+
+/// The least time between two probes of the round trip.
+const PROBE_INTERVAL: Duration = Duration::from_millis(100);

@@ -1,0 +1,312 @@
+//! The session: one side of a conversation.
+//!
+//! This file holds the state and the small questions; `input` takes frames apart, `deliver` says
+//! what a whole message means, `transmit` puts frames together, `exchanges` and `streams` are the
+//! application's commands, `life` is opening, keepalive, drain and close, `invariants` is what
+//! must hold after every step.
+
+mod deliver;
+mod exchanges;
+mod input;
+mod invariants;
+mod life;
+mod streams;
+mod transmit;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use valkyrie_frame::{Class, Header, Kind, Priority, Side, StreamId};
+
+use crate::congestion::DataYield;
+use crate::exchange::{IncomingTable, OutgoingTable};
+use crate::flow::{RecvWindow, SendCredit};
+use crate::guard::Guard;
+use crate::rtt::Rtt;
+use crate::scheduler::Scheduler;
+use crate::stream::{Stream, Streams};
+use crate::timer::Timers;
+use crate::{CloseReason, Config, Event, Refusal, Settings, Stats};
+
+use self::life::{DrainState, Pings};
+use self::transmit::CriticalBucket;
+
+/// One side of a conversation over one ordered byte pipe. See the crate's first page.
+#[derive(Debug)]
+pub struct Session {
+    config: Arc<Config>,
+    side: Side,
+    phase: Phase,
+    /// The peer's settings, from the opening on.
+    peer: Option<Box<Settings>>,
+    close_reason: Option<Box<CloseReason>>,
+
+    /// Small frames that go before everything else.
+    control: VecDeque<(Header, Bytes)>,
+    events: VecDeque<Event>,
+    guard: Guard,
+    timers: Timers,
+    pings: Pings,
+    rtt: Rtt,
+    /// When the opening began, or any byte last came.
+    last_input: Instant,
+
+    streams: Streams,
+    outgoing: OutgoingTable,
+    incoming: IncomingTable,
+    scheduler: Scheduler,
+    critical: CriticalBucket,
+    data_yield: DataYield,
+
+    send_credit: SendCredit,
+    recv_window: RecvWindow,
+    /// The connection's credit is spent: only what needs none may go.
+    credit_blocked: bool,
+    /// Streams that owe the peer a CREDIT.
+    credit_due: Vec<u32>,
+    /// Bytes of half-arrived messages.
+    reassembly: u64,
+    /// Bytes of best-effort notifications that handlers hold.
+    best_effort_pending: u64,
+    /// Bytes of notifications that handlers hold and that count against the connection's window.
+    notify_pending: u64,
+
+    opened: StreamCount,
+    accepted: StreamCount,
+    /// Where to look for the next free id, by class.
+    next_id: [u32; Class::COUNT],
+
+    drain: Option<Box<DrainState>>,
+    peer_draining: bool,
+    /// Requests that have gone out whole, by class.
+    requests_sent: [u64; Class::COUNT],
+    /// Requests that have arrived whole, by class.
+    requests_received: [u64; Class::COUNT],
+
+    wants_exchange: bool,
+    wants_stream: bool,
+    stats: Stats,
+}
+
+/// Where the conversation stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The peer's HELLO or HELLO_ACK has not come.
+    Opening,
+    Open,
+    /// Over; what is left in `control` may still go out.
+    Closed,
+}
+
+/// A count of streams against an absolute limit.
+#[derive(Clone, Copy, Debug, Default)]
+struct StreamCount {
+    opened: u64,
+    limit: u64,
+    /// How many have ended for good; for streams of the peer this raises the limit.
+    ended: u64,
+}
+
+impl Session {
+    /// A session that begins now. `config` has passed [`Config::check`].
+    ///
+    /// The dialling side has its HELLO ready for [`Session::poll_transmit`] at once.
+    pub fn new(side: Side, config: Arc<Config>, now: Instant) -> Self {
+        debug_assert!(config.check().is_ok(), "Config::check comes before Session::new");
+        let limits = &config.limits;
+        let mut session = Self {
+            side,
+            phase: Phase::Opening,
+            peer: None,
+            close_reason: None,
+            control: VecDeque::new(),
+            events: VecDeque::new(),
+            guard: Guard::new(now),
+            timers: Timers::default(),
+            pings: Pings::new(now),
+            rtt: Rtt::default(),
+            last_input: now,
+            streams: Streams::default(),
+            outgoing: OutgoingTable::default(),
+            incoming: IncomingTable::default(),
+            scheduler: Scheduler::default(),
+            critical: CriticalBucket::new(now, config.policy.critical),
+            data_yield: DataYield::default(),
+            send_credit: SendCredit::default(),
+            recv_window: RecvWindow::new(limits.window_connection),
+            credit_blocked: false,
+            credit_due: Vec::new(),
+            reassembly: 0,
+            best_effort_pending: 0,
+            notify_pending: 0,
+            opened: StreamCount::default(),
+            accepted: StreamCount {
+                limit: u64::from(limits.max_streams),
+                ..StreamCount::default()
+            },
+            next_id: [0; Class::COUNT],
+            drain: None,
+            peer_draining: false,
+            requests_sent: [0; Class::COUNT],
+            requests_received: [0; Class::COUNT],
+            wants_exchange: false,
+            wants_stream: false,
+            stats: Stats::default(),
+            config,
+        };
+        if side == Side::Dialer {
+            session.push_hello(Kind::HELLO);
+        }
+        session
+    }
+
+    /// Which side this is.
+    pub const fn side(&self) -> Side {
+        self.side
+    }
+
+    /// Whether the opening is done and the session is not over.
+    pub fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
+    /// Whether the session is over. A last frame may still be waiting for the wire.
+    pub fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    /// What the peer announced, once the opening is done.
+    pub fn peer_settings(&self) -> Option<&Settings> {
+        self.peer.as_deref()
+    }
+
+    /// Why the session is over, once it is.
+    pub fn close_reason(&self) -> Option<&CloseReason> {
+        self.close_reason.as_deref()
+    }
+
+    /// The next thing that happened.
+    #[inline]
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Counters since the beginning.
+    pub const fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// The smoothed round trip, once something has measured it.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.rtt.smoothed()
+    }
+
+    /// Exchanges begun here that have not ended.
+    #[inline]
+    pub fn outstanding(&self) -> usize {
+        self.outgoing.live()
+    }
+
+    /// Gives back memory that a burst has left behind. For when the connection falls idle.
+    pub fn shrink(&mut self) {
+        if self.events.is_empty() {
+            self.events = VecDeque::new();
+        }
+        if self.control.is_empty() {
+            self.control = VecDeque::new();
+        }
+        if self.credit_due.is_empty() {
+            self.credit_due = Vec::new();
+        }
+    }
+
+    /// Whether new work may begin.
+    fn admit(&self) -> Result<&Settings, Refusal> {
+        match (self.phase, &self.peer) {
+            (Phase::Closed, _) => Err(Refusal::Closed),
+            (Phase::Open, Some(_)) if self.peer_draining || self.drain.is_some() => Err(Refusal::Draining),
+            (Phase::Open, Some(peer)) => Ok(peer),
+            _ => Err(Refusal::NotOpen),
+        }
+    }
+
+    /// The table's stream for a lane, made when first used.
+    #[inline]
+    fn lane(&mut self, id: StreamId) -> u32 {
+        match self.streams.find(id) {
+            Some(index) => index,
+            None => self.make_stream(id, id.opener() == Some(self.side.peer())).index,
+        }
+    }
+
+    fn make_stream(&mut self, id: StreamId, theirs: bool) -> crate::StreamKey {
+        let class = id.class();
+        let send_limit = self.peer.as_deref().map_or(0, |peer| match class {
+            Class::System => peer.window_system,
+            Class::Job => peer.window_job,
+            Class::Data => peer.window_data,
+            Class::Critical | Class::Bulk => 0,
+        });
+        let recv_window = self.config.limits.window(class);
+        let priority = class.default_priority().byte();
+        self.streams.insert(Stream::new(
+            id,
+            u64::from(send_limit),
+            recv_window,
+            priority,
+            theirs,
+        ))
+    }
+
+    /// The priority byte that goes out, inside the class's band.
+    #[inline]
+    fn priority(&mut self, class: Class, priority: Option<Priority>) -> u8 {
+        let Some(asked) = priority else {
+            return class.default_priority().byte();
+        };
+        if !asked.fits(class) {
+            self.stats.classes[class.index()].priority_clamped += 1;
+        }
+        asked.clamp_to(class).byte()
+    }
+
+    /// Marks a stream's return of credit as due when it is worth a frame.
+    #[inline]
+    fn note_credit(&mut self, index: u32) {
+        if let Some(stream) = self.streams.at_mut(index)
+            && !stream.recv.credit_due
+            && stream.has_credit()
+            && stream.recv.window.is_due()
+        {
+            stream.recv.credit_due = true;
+            self.credit_due.push(index);
+        }
+    }
+
+    /// Puts a stream that can send into the scheduler, once.
+    #[inline]
+    fn schedule(&mut self, index: u32) {
+        if let Some(stream) = self.streams.at_mut(index)
+            && !stream.send.ready
+            && stream.has_work()
+            && stream.class() != Class::Critical
+        {
+            stream.send.ready = true;
+            let (class, priority) = (stream.class(), stream.send.priority);
+            self.scheduler.push(class, priority, index);
+        }
+    }
+
+    #[cfg(debug_assertions)]
+    fn debug_check(&self) {
+        if let Err(broken) = self.invariants() {
+            panic!("session invariant broken: {broken}");
+        }
+    }
+
+    #[cfg(not(debug_assertions))]
+    #[inline(always)]
+    fn debug_check(&self) {}
+}

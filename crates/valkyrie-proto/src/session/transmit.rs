@@ -1,0 +1,523 @@
+//! Bytes out: what goes next is decided here, when the wire is free, and nowhere earlier.
+//!
+//! Order: control, credit, critical, then the four classes by share. Control and credit go first
+//! because a CREDIT stuck behind data would stop both sides.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes, BytesMut};
+use valkyrie_frame::{Batch, Class, Flags, Header, Kind, Priority, StreamId, extension_type};
+
+use crate::Event;
+use crate::config::CriticalRate;
+use crate::control::Credit;
+use crate::stream::{OutMessage, is_counted};
+
+use super::{Phase, Session};
+
+/// What a visit to a stream came to.
+enum Served {
+    /// It may have more to send.
+    More,
+    /// Its credit is spent, or it has nothing more.
+    Idle,
+    /// The connection's credit is spent.
+    ConnectionBlocked,
+}
+
+impl Session {
+    /// Appends frames to `batch` until it holds `max_bytes` or nothing may go. One frame may reach
+    /// past `max_bytes`. `true` when something was appended.
+    ///
+    /// Call it when the wire is free: the less is in flight below, the truer the priorities.
+    pub fn poll_transmit(&mut self, now: Instant, batch: &mut Batch, max_bytes: usize) -> bool {
+        let before = batch.len();
+        self.probe(now);
+        while batch.len() < max_bytes && self.transmit_next(now, batch, max_bytes) {}
+        self.check_drained();
+        self.debug_check();
+        batch.len() > before
+    }
+
+    /// Whether [`Session::poll_transmit`] has something to append.
+    #[inline]
+    pub fn wants_transmit(&self) -> bool {
+        if !self.control.is_empty() {
+            return true;
+        }
+        if self.phase != Phase::Open {
+            return false;
+        }
+        self.owes_credit()
+            || self.critical_ready()
+            || self.scheduler.pick(|class| self.may_send(class)).is_some()
+    }
+
+    #[inline]
+    fn owes_credit(&self) -> bool {
+        !self.credit_due.is_empty() || self.recv_window.is_due() || self.streams_due()
+    }
+
+    /// Whether enough streams of the peer have ended to tell it.
+    #[inline]
+    fn streams_due(&self) -> bool {
+        let target = u64::from(self.config.limits.max_streams) + self.accepted.ended;
+        let step = u64::from(self.config.limits.max_streams / 4).max(1);
+        target - self.accepted.limit >= step
+    }
+
+    #[inline]
+    fn may_send(&self, class: Class) -> bool {
+        match class {
+            Class::Bulk | Class::Critical => true,
+            Class::Data => !self.credit_blocked && self.data_yield.may_send(),
+            Class::System | Class::Job => !self.credit_blocked,
+        }
+    }
+
+    fn transmit_next(&mut self, now: Instant, batch: &mut Batch, max_bytes: usize) -> bool {
+        if let Some((header, payload)) = self.control.pop_front() {
+            self.count_sent(header.stream.class(), 1, (Header::LEN + payload.len()) as u64);
+            push(batch, header, &[], payload);
+            return true;
+        }
+        if self.phase != Phase::Open {
+            return false;
+        }
+        if self.owes_credit() {
+            self.transmit_credit(now, batch);
+            return true;
+        }
+        if self.transmit_critical(now, batch) {
+            return true;
+        }
+        let Some(class) = self.scheduler.pick(|class| self.may_send(class)) else {
+            return false;
+        };
+        if let Some(index) = self.scheduler.pop(class) {
+            self.serve(index, class, batch, max_bytes);
+        }
+        true
+    }
+
+    /// Lets a stream send for a quantum, or until the batch is full.
+    fn serve(&mut self, index: u32, class: Class, batch: &mut Batch, max_bytes: usize) {
+        let start = batch.len();
+        let quantum = self.peer.as_deref().map_or(0, |peer| peer.max_frame as usize);
+        let mut frames = 0;
+        let served = loop {
+            match self.send_one(index, batch) {
+                Served::More => {
+                    frames += 1;
+                    if batch.len() >= max_bytes || batch.len() - start >= quantum {
+                        break Served::More;
+                    }
+                }
+                served => break served,
+            }
+        };
+        let bytes = (batch.len() - start) as u64;
+        self.count_sent(class, frames, bytes);
+        self.scheduler.charge(class, bytes, &self.config.policy.shares);
+        if class == Class::Data {
+            self.data_yield.on_sent(bytes);
+        }
+        if matches!(class, Class::Data | Class::Job) {
+            self.pings.traffic = true;
+        }
+        match served {
+            Served::More => self.reschedule(index, true),
+            Served::Idle => self.reschedule(index, false),
+            Served::ConnectionBlocked => {
+                self.credit_blocked = true;
+                self.reschedule(index, true);
+            }
+        }
+        self.wake_sender(index);
+    }
+
+    /// After a visit: back into the queue, or out of it until credit or a message comes.
+    #[inline]
+    fn reschedule(&mut self, index: u32, wants_more: bool) {
+        let Some(stream) = self.streams.at_mut(index) else {
+            return;
+        };
+        stream.send.ready = false;
+        if wants_more {
+            self.schedule(index);
+        }
+    }
+
+    /// Tells who was refused that there is room again.
+    #[inline]
+    fn wake_sender(&mut self, index: u32) {
+        let low = u64::from(self.config.limits.send_queue_max / 2);
+        let key = self.streams.key(index);
+        let Some(stream) = self.streams.at_mut(index) else {
+            return;
+        };
+        if stream.send.blocked && stream.send.queued <= low {
+            stream.send.blocked = false;
+            let event = if stream.id.is_lane() {
+                Event::LaneWritable(stream.class())
+            } else {
+                Event::Writable(key)
+            };
+            self.events.push_back(event);
+        }
+    }
+
+    /// Sends the next frame of a stream.
+    #[inline]
+    fn send_one(&mut self, index: u32, batch: &mut Batch) -> Served {
+        let max_frame = self.peer.as_deref().map_or(0, |peer| peer.max_frame as usize);
+        let Some(stream) = self.streams.at_mut(index) else {
+            return Served::Idle;
+        };
+        if stream.send.done {
+            return Served::Idle;
+        }
+        let has_credit = stream.has_credit();
+        let Some(front) = stream.send.queue.front_mut() else {
+            if stream.send.finish {
+                self.send_end(index, batch);
+            }
+            return Served::Idle;
+        };
+        let kind = front.message.kind;
+        if kind == Kind::REQUEST
+            && stream.send.offset == 0
+            && is_given_up(&mut self.outgoing, front.correlation)
+        {
+            stream.send.queued -= front.cost();
+            stream.send.queue.pop_front();
+            self.request_dropped(index);
+            return Served::More;
+        }
+        let rest = front.message.payload.len() - stream.send.offset;
+        let chunk = rest.min(max_frame);
+        let last = chunk == rest;
+        let first = stream.send.offset == 0;
+        let extensions: &[u8] = if first {
+            front.message.extensions.as_bytes()
+        } else {
+            &[]
+        };
+        let cost = (Header::LEN + extensions.len() + chunk) as u64;
+        let counted = has_credit && is_counted(kind);
+        if counted {
+            if stream.send.credit.available() < cost {
+                return Served::Idle;
+            }
+            if self.send_credit.available() < cost {
+                return Served::ConnectionBlocked;
+            }
+            stream.send.credit.spend(cost);
+            self.send_credit.spend(cost);
+        }
+        let ends = last && stream.send.finish && stream.send.queue.len() == 1;
+        let Some(front) = stream.send.queue.front_mut() else {
+            return Served::Idle;
+        };
+        let header = head(stream.id, front, first, last, ends && kind != Kind::OPEN);
+        if last {
+            let Some(mut message) = stream.send.queue.pop_front() else {
+                return Served::Idle;
+            };
+            stream.send.queued -= message.cost();
+            message
+                .message
+                .payload
+                .advance(core::mem::take(&mut stream.send.offset));
+            let extensions = if first {
+                message.message.extensions.as_bytes()
+            } else {
+                &[]
+            };
+            push(batch, header, extensions, message.message.payload);
+            let correlation = message.correlation;
+            let lane = stream.id;
+            if header.flags.contains(Flags::EOS) {
+                stream.send.done = true;
+                self.check_over(index);
+                return Served::Idle;
+            }
+            match kind {
+                Kind::REQUEST => self.request_sent(lane, correlation),
+                Kind::RESPONSE | Kind::RESET => self.incoming.end(correlation),
+                _ => {}
+            }
+        } else {
+            let offset = stream.send.offset;
+            stream.send.offset += chunk;
+            let payload = front.message.payload.slice(offset..offset + chunk);
+            push(batch, header, extensions_of(front, first), payload);
+        }
+        Served::More
+    }
+
+    /// A request has wholly gone out.
+    #[inline]
+    fn request_sent(&mut self, lane: StreamId, correlation: u32) {
+        let count = &mut self.requests_sent[lane.class().index()];
+        let Some(slot) = self.outgoing.get_mut(correlation) else {
+            return;
+        };
+        slot.sequence = Some(*count);
+        *count += 1;
+        if slot.cancel {
+            self.push_cancel(lane, correlation, valkyrie_frame::ErrorCode::CANCELLED);
+        }
+    }
+
+    /// A request was given up before any of it went out: the peer never hears of it.
+    #[cold]
+    fn request_dropped(&mut self, index: u32) {
+        self.wake_sender(index);
+        if self.wants_exchange {
+            self.say_capacity();
+        }
+    }
+
+    /// Ends a direction that has nothing queued to carry the flag.
+    fn send_end(&mut self, index: u32, batch: &mut Batch) {
+        let Some(stream) = self.streams.at_mut(index) else {
+            return;
+        };
+        stream.send.done = true;
+        let mut header = Header::new(Kind::STREAM_CLOSE, stream.id);
+        header.flags = Flags::EOS;
+        push(batch, header, &[], Bytes::new());
+        self.check_over(index);
+    }
+
+    /// One CREDIT frame with everything that is due.
+    fn transmit_credit(&mut self, now: Instant, batch: &mut Batch) {
+        let mut payload = BytesMut::new();
+        if self.recv_window.is_due() {
+            Credit::Connection(self.recv_window.announce()).encode(&mut payload);
+        }
+        if self.streams_due() {
+            self.accepted.limit = u64::from(self.config.limits.max_streams) + self.accepted.ended;
+            Credit::Streams(self.accepted.limit).encode(&mut payload);
+        }
+        let rtt = self.rtt.smoothed();
+        let job_max = self.config.limits.window_job_max;
+        while payload.len() < CREDIT_FRAME_ENTRIES_MAX * Credit::LEN
+            && let Some(index) = self.credit_due.pop()
+        {
+            let Some(stream) = self.streams.at_mut(index) else {
+                continue;
+            };
+            if !core::mem::take(&mut stream.recv.credit_due) || !stream.mapped {
+                continue;
+            }
+            if stream.class() == Class::Job {
+                grow_window(stream, now, rtt, job_max);
+            }
+            Credit::Stream(stream.id, stream.recv.window.announce()).encode(&mut payload);
+        }
+        if !payload.is_empty() {
+            let header = Header::new(Kind::CREDIT, StreamId::CONTROL);
+            self.count_sent(Class::Critical, 1, (Header::LEN + payload.len()) as u64);
+            push(batch, header, &[], payload.freeze());
+        }
+    }
+
+    fn critical_ready(&self) -> bool {
+        self.critical.stream.is_some_and(|index| {
+            self.critical.blocked_until.is_none()
+                && self.streams.at(index).is_some_and(|stream| stream.has_work())
+        })
+    }
+
+    /// Sends one message of stream 0 if its token bucket has enough.
+    fn transmit_critical(&mut self, now: Instant, batch: &mut Batch) -> bool {
+        if self.critical.stream.is_none() {
+            self.critical.stream = self.streams.find(StreamId::CONTROL);
+        }
+        let Some(index) = self.critical.stream else {
+            return false;
+        };
+        let Some(cost) = self
+            .streams
+            .at(index)
+            .and_then(|stream| Some(stream.send.queue.front()?.cost()))
+        else {
+            return false;
+        };
+        if !self.critical.take(now, cost) {
+            return false;
+        }
+        let start = batch.len();
+        self.send_one(index, batch);
+        self.count_sent(Class::Critical, 1, (batch.len() - start) as u64);
+        self.wake_sender(index);
+        true
+    }
+
+    /// When the critical bucket lets its next message go.
+    pub(super) fn critical_timeout(&self) -> Option<Instant> {
+        self.critical.blocked_until
+    }
+
+    /// The bucket is looked at anew when its time has come.
+    pub(super) fn critical_tick(&mut self, now: Instant) {
+        if self.critical.blocked_until.is_some_and(|at| at <= now) {
+            self.critical.blocked_until = None;
+        }
+    }
+
+    fn count_sent(&mut self, class: Class, frames: u64, bytes: u64) {
+        let stats = &mut self.stats.classes[class.index()];
+        stats.frames_sent += frames;
+        stats.bytes_sent += bytes;
+    }
+
+    /// Queues a control frame. Whoever lets a peer cause these checks the bound.
+    pub(super) fn push_control(
+        &mut self,
+        kind: Kind,
+        stream: StreamId,
+        flags: Flags,
+        correlation: u32,
+        payload: Bytes,
+    ) {
+        let mut header = Header::new(kind, stream);
+        header.flags = flags;
+        header.correlation = correlation;
+        self.control.push_back((header, payload));
+    }
+}
+
+/// The header of a message's next frame.
+#[inline]
+fn head(stream: StreamId, message: &OutMessage, first: bool, last: bool, ends: bool) -> Header {
+    let mut flags = message.flags;
+    let mut trace = 0;
+    if first && !message.message.extensions.is_empty() {
+        flags |= message.message.extensions.flags();
+        trace = trace_byte(message);
+    }
+    if !last {
+        flags |= Flags::MORE;
+    } else if ends {
+        flags |= Flags::EOS;
+    }
+    Header {
+        flags,
+        trace,
+        priority: Priority::from_byte(message.priority),
+        correlation: message.correlation,
+        ..Header::new(message.message.kind, stream)
+    }
+}
+
+/// The header's trace byte: the last of the trace id, never 0 where there is one.
+//= protocol/header.md#layout
+#[inline]
+fn trace_byte(message: &OutMessage) -> u8 {
+    let extensions = &message.message.extensions;
+    let area = extensions.as_bytes();
+    let area = if extensions.flags().contains(Flags::TS) {
+        area.get(4..).unwrap_or_default()
+    } else {
+        area
+    };
+    match area {
+        [extension_type::TRACE_CONTEXT, 26, value @ ..] => value.get(16).map_or(0, |&byte| byte.max(1)),
+        _ => 0,
+    }
+}
+
+#[inline]
+fn extensions_of(message: &OutMessage, first: bool) -> &[u8] {
+    if first {
+        message.message.extensions.as_bytes()
+    } else {
+        &[]
+    }
+}
+
+/// Appends a frame that is known to be within the peer's limits.
+#[inline]
+fn push(batch: &mut Batch, header: Header, extensions: &[u8], payload: Bytes) {
+    let pushed = batch.push(header, extensions, payload);
+    debug_assert!(
+        pushed.is_ok(),
+        "commands check sizes and kinds before they queue: {pushed:?}"
+    );
+}
+
+/// Whether a queued request is no longer wanted; then it counts as answered.
+#[inline]
+fn is_given_up(table: &mut crate::exchange::OutgoingTable, correlation: u32) -> bool {
+    let Some(slot) = table.get_mut(correlation) else {
+        return true;
+    };
+    if !slot.cancel {
+        return false;
+    }
+    slot.owed = false;
+    table.settle(correlation);
+    true
+}
+
+/// Doubles a job window that was used up within two round trips: the path holds more than it.
+//= protocol/session.md#windows
+fn grow_window(stream: &mut crate::stream::Stream, now: Instant, rtt: Option<Duration>, max: u32) {
+    if let (Some(last), Some(rtt)) = (stream.credited_at, rtt)
+        && now.saturating_duration_since(last) < 2 * rtt
+    {
+        let window = &mut stream.recv.window.window;
+        *window = window.saturating_mul(2).min(max);
+    }
+    stream.credited_at = Some(now);
+}
+
+/// The token bucket of stream 0.
+#[derive(Debug)]
+pub(super) struct CriticalBucket {
+    rate: CriticalRate,
+    tokens: u64,
+    filled_at: Instant,
+    /// Set while the next message must wait.
+    blocked_until: Option<Instant>,
+    /// The slot of stream 0 once it is in use.
+    stream: Option<u32>,
+}
+
+impl CriticalBucket {
+    pub(super) fn new(now: Instant, rate: CriticalRate) -> Self {
+        Self {
+            rate,
+            tokens: u64::from(rate.burst),
+            filled_at: now,
+            blocked_until: None,
+            stream: None,
+        }
+    }
+
+    fn take(&mut self, now: Instant, cost: u64) -> bool {
+        let rate = u64::from(self.rate.bytes_per_second).max(1);
+        let elapsed = now.saturating_duration_since(self.filled_at);
+        let filled = (elapsed.as_nanos() * u128::from(rate) / 1_000_000_000) as u64;
+        if filled > 0 {
+            // A burst smaller than the largest message would hold it back forever.
+            let burst = u64::from(self.rate.burst).max(cost);
+            self.tokens = (self.tokens + filled).min(burst);
+            self.filled_at = now;
+        }
+        if self.tokens >= cost {
+            self.tokens -= cost;
+            self.blocked_until = None;
+            return true;
+        }
+        let missing = cost - self.tokens;
+        self.blocked_until = Some(now + Duration::from_nanos(missing * 1_000_000_000 / rate + 1));
+        false
+    }
+}
+
+/// Entries of one CREDIT frame; more go in the next.
+const CREDIT_FRAME_ENTRIES_MAX: usize = 256;

@@ -1,0 +1,285 @@
+//! Two sessions back to back: the shortest path from a call to its answer, and its neighbours.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes, BytesMut};
+use valkyrie_proto::{
+    Batch, CallError, Class, Config, ErrorCode, Event, Extensions, Failure, Message, RequestId, Session, Side,
+};
+
+struct Pair {
+    now: Instant,
+    dialer: Session,
+    acceptor: Session,
+    dialer_events: Vec<Event>,
+    acceptor_events: Vec<Event>,
+}
+
+impl Pair {
+    fn new(config: Config) -> Self {
+        let now = Instant::now();
+        let config = Arc::new(config);
+        let mut pair = Self {
+            now,
+            dialer: Session::new(Side::Dialer, config.clone(), now),
+            acceptor: Session::new(Side::Acceptor, config, now),
+            dialer_events: Vec::new(),
+            acceptor_events: Vec::new(),
+        };
+        pair.run();
+        assert!(pair.dialer.is_open() && pair.acceptor.is_open());
+        pair.dialer_events.clear();
+        pair.acceptor_events.clear();
+        pair
+    }
+
+    /// Moves bytes both ways until nothing moves.
+    fn run(&mut self) {
+        while carry(self.now, &mut self.dialer, &mut self.acceptor)
+            | carry(self.now, &mut self.acceptor, &mut self.dialer)
+        {
+            while let Some(event) = self.dialer.poll_event() {
+                self.dialer_events.push(event);
+            }
+            while let Some(event) = self.acceptor.poll_event() {
+                self.acceptor_events.push(event);
+            }
+        }
+    }
+
+    fn request(&mut self) -> (RequestId, Bytes) {
+        let place = self
+            .acceptor_events
+            .iter()
+            .position(|event| matches!(event, Event::Incoming(_)));
+        match self.acceptor_events.remove(place.expect("a request has arrived")) {
+            Event::Incoming(incoming) => (incoming.id.expect("it wants an answer"), incoming.payload),
+            _ => unreachable!(),
+        }
+    }
+}
+
+fn carry(now: Instant, from: &mut Session, to: &mut Session) -> bool {
+    let mut batch = Batch::default();
+    if !from.poll_transmit(now, &mut batch, 1 << 20) {
+        return false;
+    }
+    let mut bytes = BytesMut::new();
+    while batch.has_remaining() {
+        let chunk = batch.chunk();
+        bytes.extend_from_slice(chunk);
+        let len = chunk.len();
+        batch.advance(len);
+    }
+    to.handle_input(now, &mut bytes).expect("our own frames are good");
+    assert!(bytes.is_empty());
+    true
+}
+
+#[test]
+fn a_call_is_answered_in_one_frame_each_way() {
+    let mut pair = Pair::new(Config::default());
+    let before = pair.dialer.stats().class(Class::Data).frames_sent;
+    let key = pair
+        .dialer
+        .call(
+            pair.now,
+            Class::Data,
+            None,
+            Bytes::from_static(b"hi").into(),
+            None,
+        )
+        .unwrap();
+    pair.run();
+    let (id, payload) = pair.request();
+    assert_eq!(&payload[..], b"hi");
+    pair.acceptor
+        .respond(pair.now, id, Ok(Bytes::from_static(b"ho").into()))
+        .unwrap();
+    assert!(
+        pair.acceptor
+            .respond(pair.now, id, Ok(Bytes::new().into()))
+            .is_err(),
+        "no exchange is answered twice"
+    );
+    pair.run();
+    let answer = pair.dialer.take_response(key).unwrap().unwrap();
+    assert_eq!(&answer.payload[..], b"ho");
+    assert_eq!(pair.dialer.outstanding(), 0);
+    assert_eq!(pair.dialer.stats().class(Class::Data).frames_sent - before, 1);
+}
+
+#[test]
+fn a_message_larger_than_the_window_arrives() {
+    let mut pair = Pair::new(Config::default());
+    let big = Bytes::from(vec![7u8; 20 << 20]);
+    let key = pair
+        .dialer
+        .call(pair.now, Class::System, None, big.clone().into(), None)
+        .unwrap();
+    pair.run();
+    let (id, payload) = pair.request();
+    assert_eq!(payload.len(), big.len());
+    pair.acceptor.respond(pair.now, id, Ok(payload.into())).unwrap();
+    pair.run();
+    assert_eq!(pair.dialer.take_response(key).unwrap().unwrap().payload, big);
+}
+
+#[test]
+fn a_stream_carries_messages_in_order_and_its_id_is_used_again() {
+    let mut pair = Pair::new(Config::default());
+    let mut ids = Vec::new();
+    for _ in 0..2000 {
+        let key = pair
+            .dialer
+            .open(pair.now, Class::Job, None, Extensions::EMPTY, Bytes::new(), None)
+            .unwrap();
+        ids.push(pair.dialer.stream_id(key).unwrap());
+        for n in 0..10u8 {
+            pair.dialer
+                .send(key, Bytes::copy_from_slice(&[n]).into())
+                .unwrap();
+        }
+        pair.dialer.finish(key).unwrap();
+        pair.run();
+        let peer = pair
+            .acceptor_events
+            .drain(..)
+            .find_map(|event| {
+                if let Event::Opened(opened) = event {
+                    Some(opened.key)
+                } else {
+                    None
+                }
+            })
+            .unwrap();
+        let mut messages = VecDeque::new();
+        assert!(
+            pair.acceptor.recv(peer, &mut messages).unwrap(),
+            "the peer has finished"
+        );
+        assert_eq!(
+            messages.iter().map(|m| m.payload[0]).collect::<Vec<_>>(),
+            (0..10).collect::<Vec<_>>()
+        );
+        pair.acceptor.finish(peer).unwrap();
+        pair.acceptor.release(pair.now, peer);
+        pair.run();
+        assert!(pair.dialer.recv(key, &mut messages).unwrap());
+        pair.dialer.release(pair.now, key);
+        pair.run();
+    }
+    ids.sort();
+    ids.dedup();
+    assert!(ids.len() < 500, "the class has 449 ids besides the lane");
+}
+
+#[test]
+fn a_deadline_passes_on_both_sides_and_the_slot_waits_for_the_handler() {
+    let mut pair = Pair::new(Config::default());
+    let deadline = Duration::from_millis(50);
+    let key = pair
+        .dialer
+        .call(pair.now, Class::Data, None, Bytes::new().into(), Some(deadline))
+        .unwrap();
+    pair.run();
+    let (id, _) = pair.request();
+    pair.now += Duration::from_millis(51);
+    pair.dialer.handle_timeout(pair.now);
+    pair.acceptor.handle_timeout(pair.now);
+    assert_eq!(
+        pair.dialer.take_response(key).unwrap(),
+        Err(CallError::DeadlineExceeded)
+    );
+    pair.run();
+    assert!(
+        pair.acceptor_events
+            .iter()
+            .any(|event| matches!(event, Event::Cancelled { .. }))
+    );
+    assert_eq!(pair.dialer.outstanding(), 1, "the handler still runs");
+    pair.acceptor
+        .respond(pair.now, id, Err(Failure::new(ErrorCode::CANCELLED, "")))
+        .unwrap();
+    pair.run();
+    assert_eq!(pair.dialer.outstanding(), 0);
+}
+
+#[test]
+fn a_drain_ends_when_the_last_answer_is_out() {
+    let mut pair = Pair::new(Config::default());
+    let key = pair
+        .dialer
+        .call(pair.now, Class::Data, None, Bytes::new().into(), None)
+        .unwrap();
+    pair.run();
+    let (id, _) = pair.request();
+    pair.acceptor.drain(pair.now, 100);
+    pair.run();
+    assert!(
+        pair.dialer_events
+            .iter()
+            .any(|event| matches!(event, Event::Draining { retry_after_ms: 100 }))
+    );
+    assert!(
+        pair.dialer
+            .call(pair.now, Class::Data, None, Bytes::new().into(), None)
+            .is_err()
+    );
+    assert!(!pair.acceptor.is_closed());
+    pair.acceptor
+        .respond(pair.now, id, Ok(Bytes::new().into()))
+        .unwrap();
+    pair.run();
+    assert!(pair.acceptor.is_closed() && pair.dialer.is_closed());
+    assert!(pair.dialer.take_response(key).unwrap().is_ok());
+}
+
+#[test]
+fn a_blocked_send_gives_the_message_back_and_says_when_to_go_on() {
+    let mut pair = Pair::new(Config::default());
+    let key = pair
+        .dialer
+        .open(pair.now, Class::Data, None, Extensions::EMPTY, Bytes::new(), None)
+        .unwrap();
+    let message = Message::data(Bytes::from(vec![1u8; 1000]));
+    let mut sent = 0;
+    let refused = loop {
+        match pair.dialer.send(key, message.clone()) {
+            Ok(()) => sent += 1,
+            Err(error) => break error,
+        }
+        if sent % 100 == 0 {
+            pair.run();
+        }
+        assert!(sent < 100_000, "credit ends the flood");
+    };
+    assert_eq!(refused.message, message);
+    let peer = pair
+        .acceptor_events
+        .drain(..)
+        .find_map(|event| {
+            if let Event::Opened(opened) = event {
+                Some(opened.key)
+            } else {
+                None
+            }
+        })
+        .unwrap();
+    let mut got = VecDeque::new();
+    let mut total = 0;
+    while total < sent {
+        pair.acceptor.recv(peer, &mut got).unwrap();
+        total += got.drain(..).count();
+        pair.run();
+    }
+    assert_eq!(total, sent);
+    assert!(
+        pair.dialer_events
+            .iter()
+            .any(|event| matches!(event, Event::Writable(k) if *k == key))
+    );
+    pair.dialer.send(key, message).unwrap();
+}
