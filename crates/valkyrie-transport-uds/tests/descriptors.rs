@@ -13,11 +13,10 @@ use valkyrie_transport_uds::UdsTransport;
 #[tokio::test]
 async fn a_shortage_of_descriptors_is_reported_waited_out_and_survived() {
     let transport = UdsTransport::new();
-    let mut listener = transport
-        .listen(&"tcp://127.0.0.1:0".parse().unwrap())
-        .await
-        .unwrap();
-    let address: SocketAddr = listener.locator().rest().parse().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("v.sock");
+    let place = Locator::new("uds", path.to_str().unwrap()).unwrap();
+    let mut listener = transport.listen(&place).await.unwrap();
     // The peer's descriptor is opened while there are some; connecting takes none.
     let peer = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
 
