@@ -10,4 +10,5 @@
 
 pub mod log;
 pub mod pipeline;
+pub mod process;
 pub mod schedule;
