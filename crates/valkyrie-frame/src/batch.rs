@@ -77,6 +77,12 @@ impl Batch {
         Ok(())
     }
 
+    /// Appends whole frames that are encoded already.
+    #[inline]
+    pub fn extend_encoded(&mut self, frames: &[u8]) {
+        self.tail.extend_from_slice(frames);
+    }
+
     /// Appends header and extensions and makes room for `payload` bytes behind them.
     #[inline]
     fn push_head(

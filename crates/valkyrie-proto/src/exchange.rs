@@ -19,13 +19,13 @@ pub(crate) struct Outgoing {
     /// 0 while the slot is free.
     pub(crate) correlation: u32,
     pub(crate) lane: StreamId,
-    /// The request's place among all of its class that were sent; `None` while it is queued.
-    pub(crate) sequence: Option<u64>,
-    /// The peer still owes an answer, or the request is still queued.
+    /// The request's place among all of its class, in the order they go out.
+    pub(crate) sequence: u64,
+    /// The peer still owes an answer.
     pub(crate) owed: bool,
     /// Somebody here will take the outcome.
     pub(crate) wanted: bool,
-    /// The peer should be told that nobody waits, once the request has gone out.
+    /// The peer has been, or will be, told that nobody waits.
     pub(crate) cancel: bool,
     pub(crate) outcome: Option<Outcome>,
 }
@@ -43,7 +43,7 @@ pub(crate) struct OutgoingTable {
 impl OutgoingTable {
     /// Takes a free slot below `max`.
     #[inline]
-    pub(crate) fn begin(&mut self, lane: StreamId, max: u16) -> Option<ExchangeKey> {
+    pub(crate) fn begin(&mut self, lane: StreamId, sequence: u64, max: u16) -> Option<ExchangeKey> {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None if self.slots.len() < usize::from(max) => {
@@ -59,7 +59,7 @@ impl OutgoingTable {
         self.slots[usize::from(slot)] = Outgoing {
             correlation,
             lane,
-            sequence: None,
+            sequence,
             owed: true,
             wanted: true,
             cancel: false,

@@ -21,8 +21,10 @@ mod event;
 mod exchange;
 mod flow;
 mod guard;
+mod inbox;
 mod message;
 mod rtt;
+mod run;
 mod scheduler;
 mod session;
 mod settings;
@@ -38,6 +40,7 @@ pub use error::{
     SessionError,
 };
 pub use event::{Event, ExchangeKey, Incoming, Opened, Peer, RequestId, StreamKey};
+pub use inbox::Inbox;
 pub use message::{Failure, Message};
 pub use session::Session;
 pub use settings::{Settings, SettingsError};

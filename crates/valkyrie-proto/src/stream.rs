@@ -6,6 +6,8 @@ use bytes::{Bytes, BytesMut};
 use valkyrie_frame::{Class, Extensions, Flags, Header, Kind, StreamId};
 
 use crate::flow::{RecvWindow, SendCredit};
+use crate::inbox::Inbox;
+use crate::run::Run;
 use crate::{Failure, Message, StreamKey};
 
 /// A message on its way out.
@@ -33,6 +35,22 @@ impl OutMessage {
     }
 }
 
+/// What waits in a stream's queue.
+#[derive(Debug)]
+pub(crate) enum Queued {
+    Message(OutMessage),
+    Run(Run),
+}
+
+impl Queued {
+    pub(crate) fn cost(&self) -> u64 {
+        match self {
+            Self::Message(message) => message.cost(),
+            Self::Run(run) => run.len() as u64,
+        }
+    }
+}
+
 /// Bytes a message is counted with wherever it waits.
 #[inline]
 pub(crate) fn message_cost(message: &Message) -> u64 {
@@ -52,7 +70,11 @@ pub(crate) fn is_counted(kind: Kind) -> bool {
 /// The direction away from here.
 #[derive(Debug)]
 pub(crate) struct SendHalf {
-    pub(crate) queue: VecDeque<OutMessage>,
+    pub(crate) queue: VecDeque<Queued>,
+    /// Small messages behind all of `queue`.
+    pub(crate) run: Run,
+    /// How large the last run became, to take memory for the next at once.
+    pub(crate) run_hint: u16,
     /// Cost of what is queued, the begun message counted whole.
     pub(crate) queued: u64,
     /// Payload bytes of the front message that have gone out.
@@ -72,7 +94,7 @@ pub(crate) struct SendHalf {
 /// The direction towards here.
 #[derive(Debug)]
 pub(crate) struct RecvHalf {
-    pub(crate) queue: VecDeque<Message>,
+    pub(crate) queue: Inbox,
     pub(crate) window: RecvWindow,
     pub(crate) partial: Option<Box<Partial>>,
     /// The peer has ended it.
@@ -130,6 +152,8 @@ impl Stream {
             id,
             send: SendHalf {
                 queue: VecDeque::new(),
+                run: Run::default(),
+                run_hint: 0,
                 queued: 0,
                 offset: 0,
                 credit: SendCredit::new(send_limit),
@@ -140,7 +164,7 @@ impl Stream {
                 priority,
             },
             recv: RecvHalf {
-                queue: VecDeque::new(),
+                queue: Inbox::new(),
                 window: RecvWindow::new(recv_window),
                 partial: None,
                 done: false,
@@ -171,7 +195,7 @@ impl Stream {
     /// Whether there is something to send, credit aside.
     #[inline]
     pub(crate) fn has_work(&self) -> bool {
-        !self.send.done && (!self.send.queue.is_empty() || self.send.finish)
+        !self.send.done && (!self.send.queue.is_empty() || !self.send.run.is_empty() || self.send.finish)
     }
 
     /// The failure of the reset, if there was one.
@@ -199,6 +223,7 @@ impl Stream {
     /// Forgets what was to be sent.
     pub(crate) fn clear_send(&mut self) {
         self.send.queue.clear();
+        self.send.run = Run::default();
         self.send.queued = 0;
         self.send.offset = 0;
         self.send.done = true;

@@ -1,12 +1,12 @@
 //! Two sessions back to back: the shortest path from a call to its answer, and its neighbours.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use valkyrie_proto::{
-    Batch, CallError, Class, Config, ErrorCode, Event, Extensions, Failure, Message, RequestId, Session, Side,
+    Batch, CallError, Class, Config, ErrorCode, Event, Extensions, Failure, Inbox, Message, RequestId,
+    Session, Side,
 };
 
 struct Pair {
@@ -155,15 +155,15 @@ fn a_stream_carries_messages_in_order_and_its_id_is_used_again() {
                 }
             })
             .unwrap();
-        let mut messages = VecDeque::new();
+        let mut messages = Inbox::new();
         assert!(
             pair.acceptor.recv(peer, &mut messages).unwrap(),
             "the peer has finished"
         );
-        assert_eq!(
-            messages.iter().map(|m| m.payload[0]).collect::<Vec<_>>(),
-            (0..10).collect::<Vec<_>>()
-        );
+        let got: Vec<u8> = std::iter::from_fn(|| messages.pop_front())
+            .map(|m| m.payload[0])
+            .collect();
+        assert_eq!(got, (0..10).collect::<Vec<_>>());
         pair.acceptor.finish(peer).unwrap();
         pair.acceptor.release(pair.now, peer);
         pair.run();
@@ -268,11 +268,11 @@ fn a_blocked_send_gives_the_message_back_and_says_when_to_go_on() {
             }
         })
         .unwrap();
-    let mut got = VecDeque::new();
+    let mut got = Inbox::new();
     let mut total = 0;
     while total < sent {
         pair.acceptor.recv(peer, &mut got).unwrap();
-        total += got.drain(..).count();
+        total += std::iter::from_fn(|| got.pop_front()).count();
         pair.run();
     }
     assert_eq!(total, sent);

@@ -40,13 +40,15 @@ impl Session {
             }
         };
         let max = self.peer.as_deref().map_or(0, |peer| peer.max_exchanges);
-        let Some(key) = self.outgoing.begin(lane, max) else {
+        let sequence = self.requests_queued[class.index()];
+        let Some(key) = self.outgoing.begin(lane, sequence, max) else {
             self.wants_exchange = true;
             return Err(SendError {
                 message: request,
                 refusal: Refusal::NoExchange,
             });
         };
+        self.requests_queued[class.index()] += 1;
         request.kind = Kind::REQUEST;
         if let Some(deadline) = deadline {
             request.extensions = with_deadline(request.extensions, deadline);
@@ -91,16 +93,43 @@ impl Session {
             return;
         }
         slot.cancel = true;
-        if slot.sequence.is_some() {
-            let lane = slot.lane;
-            self.push_cancel(lane, correlation, code);
+        let cancel = Cancel {
+            lane: slot.lane,
+            correlation,
+            sequence: slot.sequence,
+            code,
+        };
+        if self.is_sent(cancel.lane, cancel.sequence) {
+            self.push_cancel(cancel);
+        } else {
+            // A RESET goes before all data, and must not reach the peer before its request.
+            self.cancels.push(cancel);
         }
     }
 
-    /// Queues the RESET that cancels an exchange of ours.
-    pub(super) fn push_cancel(&mut self, lane: StreamId, correlation: u32, code: ErrorCode) {
-        let payload = encode_failure(&Failure::new(code, ""));
-        self.push_control(Kind::RESET, lane, Flags::NONE, correlation, payload);
+    /// Whether the request with this place has wholly gone out.
+    #[inline]
+    pub(super) fn is_sent(&self, lane: StreamId, sequence: u64) -> bool {
+        sequence < self.requests_sent[lane.class().index()]
+    }
+
+    fn push_cancel(&mut self, cancel: Cancel) {
+        let payload = encode_failure(&Failure::new(cancel.code, ""));
+        self.push_control(Kind::RESET, cancel.lane, Flags::NONE, cancel.correlation, payload);
+    }
+
+    /// Sends the cancels whose requests have gone out by now.
+    pub(super) fn flush_cancels(&mut self) {
+        if self.cancels.is_empty() {
+            return;
+        }
+        for cancel in core::mem::take(&mut self.cancels) {
+            if self.is_sent(cancel.lane, cancel.sequence) {
+                self.push_cancel(cancel);
+            } else {
+                self.cancels.push(cancel);
+            }
+        }
     }
 
     /// Answers a request of the peer.
@@ -314,6 +343,15 @@ impl Session {
             code: ErrorCode::DEADLINE_EXCEEDED,
         });
     }
+}
+
+/// A cancel that waits for its request to go out. There is at most one for each open exchange.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cancel {
+    lane: StreamId,
+    correlation: u32,
+    sequence: u64,
+    code: ErrorCode,
 }
 
 /// Kinds that an application may give a message.

@@ -6,6 +6,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use valkyrie_frame::{Class, Extensions, Flags, Group, Header, HeaderError, Kind, StreamId};
 
 use crate::control::{Credit, decode_failure, decode_reset, decode_u64};
+use crate::run::{is_run, run_len};
 use crate::stream::{Partial, Reset};
 use crate::{Budgets, Event, Limits, PeerMisbehaved, SessionError};
 
@@ -25,7 +26,14 @@ impl Session {
         }
         self.guard.tick(now);
         self.last_input = now;
-        let result = self.take_frames(now, input);
+        let mut result = Ok(());
+        loop {
+            let before = input.len();
+            result = result.and_then(|()| self.take_frames(now, input));
+            if result.is_err() || input.len() == before {
+                break;
+            }
+        }
         if let Err(error) = &result {
             input.clear();
             self.fail(error.clone());
@@ -45,39 +53,91 @@ impl Session {
     }
 
     fn take_frames(&mut self, now: Instant, input: &mut BytesMut) -> Result<(), SessionError> {
-        while let Some(header) = Header::peek(input).map_err(|error| SessionError::Decode(error.into()))? {
-            if self.phase == Phase::Opening {
-                self.check_opening(&header)?;
-            } else if header.length > self.config.limits.max_frame {
-                let error = HeaderError::Length {
-                    found: header.length,
-                    max: self.config.limits.max_frame,
-                };
-                return Err(SessionError::Decode(error.into()));
+        let whole = self.whole_frames(input)?;
+        if whole == 0 {
+            return Ok(());
+        }
+        // One owner for all of it; each payload is a view that counts one reference.
+        let mut rest = input.split_to(whole).freeze();
+        while let Some(header) = peek(&rest)? {
+            if is_run(&header)
+                && let Some(index) = self.run_stream(header.stream)
+            {
+                let (len, frames) = run_len(&rest, &header);
+                self.count_received(header.stream, frames, len);
+                self.deliver_run(index, rest.split_to(len), frames)?;
+                continue;
             }
             let total = header.frame_len();
-            if input.len() < total {
-                return Ok(());
-            }
-            let mut frame = input.split_to(total).freeze();
+            let head = header.head_len();
             let extensions = if header.extension_words == 0 {
                 Extensions::EMPTY
             } else {
-                let area = frame.slice(Header::LEN..header.head_len());
-                Extensions::check(&header, &area).map_err(|error| SessionError::Decode(error.into()))?;
-                Extensions::from_checked(&header, area)
+                Extensions::check(&header, &rest[Header::LEN..head])
+                    .map_err(|error| SessionError::Decode(error.into()))?;
+                Extensions::from_checked(&header, rest.slice(Header::LEN..head))
             };
-            frame.advance(header.head_len());
-            let stats = &mut self.stats.classes[header.stream.class().index()];
-            stats.frames_received += 1;
-            stats.bytes_received += total as u64;
-            self.handle_frame(now, &header, extensions, frame)?;
+            let payload = rest.slice(head..total);
+            rest.advance(total);
+            self.count_received(header.stream, 1, total);
+            self.handle_frame(now, &header, extensions, payload)?;
             if self.phase == Phase::Closed {
                 input.clear();
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    #[inline]
+    fn count_received(&mut self, stream: StreamId, frames: u64, bytes: usize) {
+        let stats = &mut self.stats.classes[stream.class().index()];
+        stats.frames_received += frames;
+        stats.bytes_received += bytes as u64;
+    }
+
+    /// How many bytes at the front of `input` are whole frames. The header of the begun one behind
+    /// them is checked too, so that an oversized frame is refused before its payload comes.
+    #[inline]
+    fn whole_frames(&self, input: &[u8]) -> Result<usize, SessionError> {
+        let mut end = 0;
+        while let Some(rest) = input.get(end..) {
+            let header = match self.check_header(rest) {
+                Ok(Some(header)) => header,
+                Ok(None) => break,
+                // What is good before the fault is handled first, however the bytes were cut.
+                Err(_) if end > 0 => break,
+                Err(error) => return Err(error),
+            };
+            if rest.len() < header.frame_len() {
+                break;
+            }
+            end += header.frame_len();
+            if self.phase == Phase::Opening {
+                // What follows the opening is judged by what the opening said.
+                break;
+            }
+        }
+        Ok(end)
+    }
+
+    /// The header at the front of `input`, held against what this side announced.
+    #[inline]
+    fn check_header(&self, input: &[u8]) -> Result<Option<Header>, SessionError> {
+        let Some(header) = peek(input)? else {
+            return Ok(None);
+        };
+        let max = self.config.limits.max_frame;
+        if self.phase == Phase::Opening {
+            self.check_opening(&header)?;
+        } else if header.length > max {
+            let error = HeaderError::Length {
+                found: header.length,
+                max,
+            };
+            return Err(SessionError::Decode(error.into()));
+        }
+        Ok(Some(header))
     }
 
     /// Before the opening a stranger gets one frame of one kind and a small size.
@@ -436,6 +496,11 @@ impl Session {
             self.events.push_back(Event::Capacity);
         }
     }
+}
+
+#[inline]
+fn peek(input: &[u8]) -> Result<Option<Header>, SessionError> {
+    Header::peek(input).map_err(|error| SessionError::Decode(error.into()))
 }
 
 /// What a stranger may send before the opening is done, header included.

@@ -2,8 +2,6 @@
 
 use valkyrie_frame::Class;
 
-use crate::stream::message_cost;
-
 use super::Session;
 
 impl Session {
@@ -26,7 +24,8 @@ impl Session {
                 ));
             }
             if send.queue.len() <= DEEP_CHECK_MAX {
-                let queued: u64 = send.queue.iter().map(|message| message.cost()).sum();
+                let queued: u64 =
+                    send.queue.iter().map(|queued| queued.cost()).sum::<u64>() + send.run.len() as u64;
                 if queued != send.queued {
                     return Err(format!(
                         "stream {id} counts {} queued and has {queued}",
@@ -45,11 +44,11 @@ impl Session {
                     send.queued
                 ));
             }
-            if send.done && !send.queue.is_empty() {
+            if send.done && !(send.queue.is_empty() && send.run.is_empty()) {
                 return Err(format!("stream {id} has ended and still queues"));
             }
             if stream.recv.queue.len() <= DEEP_CHECK_MAX && !id.is_lane() {
-                let waiting: u64 = stream.recv.queue.iter().map(message_cost).sum();
+                let waiting = stream.recv.queue.cost();
                 if waiting != stream.recv.window.unread {
                     return Err(format!(
                         "stream {id} counts {} unread and has {waiting}",
@@ -133,7 +132,7 @@ impl Session {
 
 /// The cost of the newest message: a single one larger than the bound is kept alone.
 fn largest(stream: &crate::stream::Stream) -> u64 {
-    stream.recv.queue.back().map_or(0, message_cost)
+    stream.recv.queue.last_cost()
 }
 
 /// Queues longer than this are not added up after every step.

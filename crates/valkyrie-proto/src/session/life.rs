@@ -293,9 +293,9 @@ impl Session {
                 continue;
             };
             let class = slot.lane.class().index();
-            // Not sent yet, or sent after the peer had stopped looking.
-            let untouched = slot.sequence.is_none_or(|sequence| sequence >= processed[class]);
-            if slot.owed && untouched && slot.sequence.is_some() {
+            // What is still queued goes out later and is refused then, as all that comes late.
+            let sent = slot.sequence < self.requests_sent[class];
+            if slot.owed && sent && slot.sequence >= processed[class] {
                 slot.owed = false;
                 if slot.wanted && slot.outcome.is_none() {
                     slot.outcome = Some(Err(CallError::NotProcessed));
@@ -350,13 +350,21 @@ impl Session {
         self.timers = crate::timer::Timers::default();
         self.scheduler = crate::scheduler::Scheduler::default();
         self.credit_due = Vec::new();
+        self.cancels = Vec::new();
         for correlation in self.outgoing.correlations() {
             let Some(slot) = self.outgoing.get_mut(correlation) else {
                 continue;
             };
             slot.owed = false;
             if slot.wanted && slot.outcome.is_none() {
-                slot.outcome = Some(Err(CallError::Closed(reason.clone())));
+                // A request that never went out is as good as never made.
+                let sent = slot.sequence < self.requests_sent[slot.lane.class().index()];
+                let error = if sent {
+                    CallError::Closed(reason.clone())
+                } else {
+                    CallError::NotProcessed
+                };
+                slot.outcome = Some(Err(error));
                 self.events.push_back(Event::Completed(ExchangeKey(correlation)));
             }
             self.settle(correlation);

@@ -80,6 +80,10 @@ pub struct Session {
 
     drain: Option<Box<DrainState>>,
     peer_draining: bool,
+    /// Requests that have been queued, by class.
+    requests_queued: [u64; Class::COUNT],
+    /// Cancels whose requests are still queued.
+    cancels: Vec<exchanges::Cancel>,
     /// Requests that have gone out whole, by class.
     requests_sent: [u64; Class::COUNT],
     /// Requests that have arrived whole, by class.
@@ -149,6 +153,8 @@ impl Session {
             next_id: [0; Class::COUNT],
             drain: None,
             peer_draining: false,
+            requests_queued: [0; Class::COUNT],
+            cancels: Vec::new(),
             requests_sent: [0; Class::COUNT],
             requests_received: [0; Class::COUNT],
             wants_exchange: false,

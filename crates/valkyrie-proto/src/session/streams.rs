@@ -1,20 +1,21 @@
 //! Commands about streams, and how streams end.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use valkyrie_frame::{Class, ErrorCode, Extensions, Flags, Header, Kind, Priority, StreamId};
 
 use crate::control::encode_reset;
-use crate::stream::{OutMessage, Reset, message_cost};
+use crate::run::{RUN_BYTES_MAX, RUN_PAYLOAD_MAX};
+use crate::stream::{OutMessage, Queued, Reset, is_counted};
 use crate::{
-    ApiMisuse, Event, Failure, Message, OpenError, Opened, RecvError, Refusal, SendError, StreamKey,
+    ApiMisuse, Event, Failure, Inbox, Message, OpenError, Opened, RecvError, Refusal, SendError, StreamKey,
 };
 
 use super::deliver::deadline as deadline_of;
 use super::exchanges::{is_application_kind, with_deadline};
 use super::input::OPEN_PAYLOAD_MAX;
+use super::transmit::head;
 use super::{Phase, Session};
 
 impl Session {
@@ -202,31 +203,66 @@ impl Session {
     /// way when the queue is full.
     #[inline]
     pub(super) fn enqueue(&mut self, index: u32, message: OutMessage) {
-        let best_effort_max = u64::from(self.config.limits.best_effort_queue_max);
         let Some(stream) = self.streams.at_mut(index) else {
             return;
         };
         let cost = message.cost();
-        if stream.id.class() == Class::Bulk {
-            let send = &mut stream.send;
-            // The begun message stays, or the peer would wait for the rest of it.
-            let mut place = usize::from(send.offset > 0);
-            while send.queued + cost > best_effort_max && place < send.queue.len() {
-                if send.queue[place].is_droppable() {
-                    if let Some(dropped) = send.queue.remove(place) {
-                        send.queued -= dropped.cost();
-                    }
-                    self.stats.classes[Class::Bulk.index()].dropped_sending += 1;
-                } else {
-                    place += 1;
-                }
+        let joins = stream.has_credit()
+            && is_counted(message.message.kind)
+            && message.message.payload.len() <= RUN_PAYLOAD_MAX;
+        let id = stream.id;
+        let send = &mut stream.send;
+        send.priority = message.priority;
+        if joins {
+            if !send.run.has_room(cost as usize) {
+                send.run_hint = RUN_BYTES_MAX as u16;
+                send.queue.push_back(Queued::Run(core::mem::take(&mut send.run)));
             }
+            let header = head(id, &message, true, true, false);
+            let Message {
+                extensions, payload, ..
+            } = &message.message;
+            send.run
+                .push(header, extensions, payload, usize::from(send.run_hint));
+        } else {
+            if id.class() == Class::Bulk {
+                self.make_room(index, cost);
+            }
+            let Some(stream) = self.streams.at_mut(index) else {
+                return;
+            };
+            let send = &mut stream.send;
+            if !send.run.is_empty() {
+                send.queue.push_back(Queued::Run(core::mem::take(&mut send.run)));
+            }
+            send.queue.push_back(Queued::Message(message));
         }
-        stream.send.priority = message.priority;
+        let Some(stream) = self.streams.at_mut(index) else {
+            return;
+        };
         stream.send.queued += cost;
-        stream.send.queue.push_back(message);
         if !stream.send.ready {
             self.schedule(index);
+        }
+    }
+
+    /// Drops the oldest best-effort messages of a stream until `cost` more bytes fit.
+    fn make_room(&mut self, index: u32, cost: u64) {
+        let max = u64::from(self.config.limits.best_effort_queue_max);
+        let Some(stream) = self.streams.at_mut(index) else {
+            return;
+        };
+        let send = &mut stream.send;
+        // The begun message stays, or the peer would wait for the rest of it.
+        let mut place = usize::from(send.offset > 0);
+        while send.queued + cost > max && place < send.queue.len() {
+            let droppable = matches!(&send.queue[place], Queued::Message(message) if message.is_droppable());
+            if droppable && let Some(dropped) = send.queue.remove(place) {
+                send.queued -= dropped.cost();
+                self.stats.classes[Class::Bulk.index()].dropped_sending += 1;
+            } else {
+                place += 1;
+            }
         }
     }
 
@@ -256,12 +292,10 @@ impl Session {
         }
         self.stats.resets += 1;
         let id = stream.id;
-        let unsent = stream.send.offset == 0
-            && stream
-                .send
-                .queue
-                .front()
-                .is_some_and(|message| message.message.kind == Kind::OPEN);
+        let unsent = matches!(
+            stream.send.queue.front(),
+            Some(Queued::Message(message)) if message.message.kind == Kind::OPEN
+        );
         let final_offset = stream.send.credit.sent;
         stream.clear_send();
         self.drop_unread(key.index);
@@ -319,9 +353,9 @@ impl Session {
         let Some(stream) = self.streams.at_mut(index) else {
             return;
         };
-        if !core::mem::replace(&mut stream.recv.announced, true) {
-            self.events.push_back(Event::Readable(key));
-        }
+        // Said again to a reader that has not come yet: it may be busy with what a reset makes useless.
+        stream.recv.announced = true;
+        self.events.push_back(Event::Readable(key));
         if core::mem::take(&mut stream.send.blocked) {
             self.events.push_back(Event::Writable(key));
         }
@@ -347,7 +381,7 @@ impl Session {
     ///
     /// # Errors
     /// [`RecvError`], once everything that arrived before a close has been given.
-    pub fn recv(&mut self, key: StreamKey, out: &mut VecDeque<Message>) -> Result<bool, RecvError> {
+    pub fn recv(&mut self, key: StreamKey, out: &mut Inbox) -> Result<bool, RecvError> {
         let closed = self.phase == Phase::Closed;
         let stream = self.streams.get_mut(key).ok_or(ApiMisuse::StaleKey)?;
         stream.recv.announced = false;
@@ -363,11 +397,7 @@ impl Session {
                 _ => Ok(false),
             };
         }
-        if out.is_empty() {
-            core::mem::swap(out, &mut stream.recv.queue);
-        } else {
-            out.append(&mut stream.recv.queue);
-        }
+        stream.recv.queue.move_into(out);
         let unread = core::mem::take(&mut stream.recv.window.unread);
         let done = stream.recv.done;
         if stream.has_credit() {
@@ -421,6 +451,11 @@ impl Session {
         self.debug_check();
     }
 
+    /// How a stream was reset, if it was: for an owner that neither reads nor sends at the moment.
+    pub fn stream_failure(&self, key: StreamKey) -> Option<&Failure> {
+        self.streams.get(key).and_then(|stream| stream.failure())
+    }
+
     /// The id of a stream, for people.
     pub fn stream_id(&self, key: StreamKey) -> Option<StreamId> {
         self.streams.get(key).map(|stream| stream.id)
@@ -465,7 +500,7 @@ impl Session {
         let Some(stream) = self.streams.remove(index) else {
             return;
         };
-        debug_assert!(stream.recv.queue.iter().map(message_cost).sum::<u64>() == 0);
+        debug_assert!(stream.recv.queue.is_empty());
         if stream.theirs {
             self.accepted.ended += 1;
         }

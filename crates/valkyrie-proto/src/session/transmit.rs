@@ -5,20 +5,21 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use valkyrie_frame::{Batch, Class, Flags, Header, Kind, Priority, StreamId, extension_type};
 
 use crate::Event;
 use crate::config::CriticalRate;
 use crate::control::Credit;
-use crate::stream::{OutMessage, is_counted};
+use crate::run::RUN_BYTES_MAX;
+use crate::stream::{OutMessage, Queued, is_counted};
 
 use super::{Phase, Session};
 
 /// What a visit to a stream came to.
 enum Served {
-    /// It may have more to send.
-    More,
+    /// So many frames went, and there may be more.
+    More(u32),
     /// Its credit is spent, or it has nothing more.
     Idle,
     /// The connection's credit is spent.
@@ -106,11 +107,11 @@ impl Session {
         let quantum = self.peer.as_deref().map_or(0, |peer| peer.max_frame as usize);
         let mut frames = 0;
         let served = loop {
-            match self.send_one(index, batch) {
-                Served::More => {
-                    frames += 1;
+            match self.send_next(index, batch, max_bytes) {
+                Served::More(sent) => {
+                    frames += u64::from(sent);
                     if batch.len() >= max_bytes || batch.len() - start >= quantum {
-                        break Served::More;
+                        break Served::More(sent);
                     }
                 }
                 served => break served,
@@ -126,7 +127,7 @@ impl Session {
             self.pings.traffic = true;
         }
         match served {
-            Served::More => self.reschedule(index, true),
+            Served::More(_) => self.reschedule(index, true),
             Served::Idle => self.reschedule(index, false),
             Served::ConnectionBlocked => {
                 self.credit_blocked = true;
@@ -134,6 +135,7 @@ impl Session {
             }
         }
         self.wake_sender(index);
+        self.flush_cancels();
     }
 
     /// After a visit: back into the queue, or out of it until credit or a message comes.
@@ -167,116 +169,123 @@ impl Session {
         }
     }
 
-    /// Sends the next frame of a stream.
+    /// Sends the next frame of a stream, or the next run of frames up to `max_bytes` of batch.
     #[inline]
-    fn send_one(&mut self, index: u32, batch: &mut Batch) -> Served {
-        let max_frame = self.peer.as_deref().map_or(0, |peer| peer.max_frame as usize);
+    fn send_next(&mut self, index: u32, batch: &mut Batch, max_bytes: usize) -> Served {
         let Some(stream) = self.streams.at_mut(index) else {
             return Served::Idle;
         };
         if stream.send.done {
             return Served::Idle;
         }
-        let has_credit = stream.has_credit();
-        let Some(front) = stream.send.queue.front_mut() else {
-            if stream.send.finish {
-                self.send_end(index, batch);
+        match stream.send.queue.front() {
+            Some(Queued::Message(_)) => self.send_frame(index, batch),
+            Some(Queued::Run(_)) => self.send_run(index, batch, max_bytes),
+            None if !stream.send.run.is_empty() => self.send_run(index, batch, max_bytes),
+            None => {
+                if stream.send.finish {
+                    self.send_end(index, batch);
+                }
+                Served::Idle
             }
+        }
+    }
+
+    /// Sends as much of a run as credit and batch allow, at least one frame or nothing.
+    #[inline]
+    fn send_run(&mut self, index: u32, batch: &mut Batch, max_bytes: usize) -> Served {
+        let Some(stream) = self.streams.at_mut(index) else {
+            return Served::Idle;
+        };
+        let send = &mut stream.send;
+        let queued = matches!(send.queue.front(), Some(Queued::Run(_)));
+        let run = match send.queue.front_mut() {
+            Some(Queued::Run(run)) => run,
+            _ => &mut send.run,
+        };
+        let credit = send.credit.available().min(self.send_credit.available());
+        let room = max_bytes.saturating_sub(batch.len()).max(1);
+        let taken = run.prefix(usize::try_from(credit).unwrap_or(usize::MAX), room);
+        if taken.frames == 0 {
+            let stream_first = send.credit.available() <= self.send_credit.available();
+            return if stream_first {
+                Served::Idle
+            } else {
+                Served::ConnectionBlocked
+            };
+        }
+        batch.extend_encoded(run.front(taken));
+        let incoming = &mut self.incoming;
+        let answers = run.answers(taken, |correlation| incoming.end(correlation));
+        if !queued {
+            send.run_hint = (taken.bytes as u16).min(RUN_BYTES_MAX as u16);
+        }
+        run.advance(taken, answers);
+        if queued && run.is_empty() {
+            send.queue.pop_front();
+        }
+        let bytes = taken.bytes as u64;
+        send.queued -= bytes;
+        send.credit.spend(bytes);
+        self.send_credit.spend(bytes);
+        self.requests_sent[stream.id.class().index()] += u64::from(taken.requests);
+        Served::More(taken.frames)
+    }
+
+    /// Sends one frame of the message at the front.
+    fn send_frame(&mut self, index: u32, batch: &mut Batch) -> Served {
+        let max_frame = self.peer.as_deref().map_or(0, |peer| peer.max_frame as usize);
+        let Some(stream) = self.streams.at_mut(index) else {
+            return Served::Idle;
+        };
+        let (id, has_credit) = (stream.id, stream.has_credit());
+        let send = &mut stream.send;
+        let alone = send.queue.len() == 1 && send.run.is_empty();
+        let Some(Queued::Message(front)) = send.queue.front_mut() else {
             return Served::Idle;
         };
         let kind = front.message.kind;
-        if kind == Kind::REQUEST
-            && stream.send.offset == 0
-            && is_given_up(&mut self.outgoing, front.correlation)
-        {
-            stream.send.queued -= front.cost();
-            stream.send.queue.pop_front();
-            self.request_dropped(index);
-            return Served::More;
-        }
-        let rest = front.message.payload.len() - stream.send.offset;
+        let rest = front.message.payload.len() - send.offset;
         let chunk = rest.min(max_frame);
-        let last = chunk == rest;
-        let first = stream.send.offset == 0;
+        let (first, last) = (send.offset == 0, chunk == rest);
         let extensions: &[u8] = if first {
             front.message.extensions.as_bytes()
         } else {
             &[]
         };
-        let cost = (Header::LEN + extensions.len() + chunk) as u64;
-        let counted = has_credit && is_counted(kind);
-        if counted {
-            if stream.send.credit.available() < cost {
+        if has_credit && is_counted(kind) {
+            let cost = (Header::LEN + extensions.len() + chunk) as u64;
+            if send.credit.available() < cost {
                 return Served::Idle;
             }
             if self.send_credit.available() < cost {
                 return Served::ConnectionBlocked;
             }
-            stream.send.credit.spend(cost);
+            send.credit.spend(cost);
             self.send_credit.spend(cost);
         }
-        let ends = last && stream.send.finish && stream.send.queue.len() == 1;
-        let Some(front) = stream.send.queue.front_mut() else {
-            return Served::Idle;
-        };
-        let header = head(stream.id, front, first, last, ends && kind != Kind::OPEN);
-        if last {
-            let Some(mut message) = stream.send.queue.pop_front() else {
-                return Served::Idle;
-            };
-            stream.send.queued -= message.cost();
-            message
-                .message
-                .payload
-                .advance(core::mem::take(&mut stream.send.offset));
-            let extensions = if first {
-                message.message.extensions.as_bytes()
-            } else {
-                &[]
-            };
-            push(batch, header, extensions, message.message.payload);
-            let correlation = message.correlation;
-            let lane = stream.id;
-            if header.flags.contains(Flags::EOS) {
-                stream.send.done = true;
-                self.check_over(index);
-                return Served::Idle;
-            }
-            match kind {
-                Kind::REQUEST => self.request_sent(lane, correlation),
-                Kind::RESPONSE | Kind::RESET => self.incoming.end(correlation),
-                _ => {}
-            }
-        } else {
-            let offset = stream.send.offset;
-            stream.send.offset += chunk;
-            let payload = front.message.payload.slice(offset..offset + chunk);
-            push(batch, header, extensions_of(front, first), payload);
+        let ends = last && alone && send.finish && kind != Kind::OPEN;
+        let header = head(id, front, first, last, ends);
+        let payload = front.message.payload.slice(send.offset..send.offset + chunk);
+        push(batch, header, extensions, payload);
+        if !last {
+            send.offset += chunk;
+            return Served::More(1);
         }
-        Served::More
-    }
-
-    /// A request has wholly gone out.
-    #[inline]
-    fn request_sent(&mut self, lane: StreamId, correlation: u32) {
-        let count = &mut self.requests_sent[lane.class().index()];
-        let Some(slot) = self.outgoing.get_mut(correlation) else {
-            return;
-        };
-        slot.sequence = Some(*count);
-        *count += 1;
-        if slot.cancel {
-            self.push_cancel(lane, correlation, valkyrie_frame::ErrorCode::CANCELLED);
+        let correlation = front.correlation;
+        send.queued -= front.cost();
+        send.offset = 0;
+        send.queue.pop_front();
+        if ends {
+            send.done = true;
+            self.check_over(index);
         }
-    }
-
-    /// A request was given up before any of it went out: the peer never hears of it.
-    #[cold]
-    fn request_dropped(&mut self, index: u32) {
-        self.wake_sender(index);
-        if self.wants_exchange {
-            self.say_capacity();
+        match kind {
+            Kind::REQUEST => self.requests_sent[id.class().index()] += 1,
+            Kind::RESPONSE | Kind::RESET => self.incoming.end(correlation),
+            _ => {}
         }
+        Served::More(1)
     }
 
     /// Ends a direction that has nothing queued to carry the flag.
@@ -350,9 +359,10 @@ impl Session {
             return false;
         }
         let start = batch.len();
-        self.send_one(index, batch);
+        self.send_frame(index, batch);
         self.count_sent(Class::Critical, 1, (batch.len() - start) as u64);
         self.wake_sender(index);
+        self.flush_cancels();
         true
     }
 
@@ -392,7 +402,7 @@ impl Session {
 
 /// The header of a message's next frame.
 #[inline]
-fn head(stream: StreamId, message: &OutMessage, first: bool, last: bool, ends: bool) -> Header {
+pub(super) fn head(stream: StreamId, message: &OutMessage, first: bool, last: bool, ends: bool) -> Header {
     let mut flags = message.flags;
     let mut trace = 0;
     if first && !message.message.extensions.is_empty() {
@@ -430,15 +440,6 @@ fn trace_byte(message: &OutMessage) -> u8 {
     }
 }
 
-#[inline]
-fn extensions_of(message: &OutMessage, first: bool) -> &[u8] {
-    if first {
-        message.message.extensions.as_bytes()
-    } else {
-        &[]
-    }
-}
-
 /// Appends a frame that is known to be within the peer's limits.
 #[inline]
 fn push(batch: &mut Batch, header: Header, extensions: &[u8], payload: Bytes) {
@@ -447,20 +448,6 @@ fn push(batch: &mut Batch, header: Header, extensions: &[u8], payload: Bytes) {
         pushed.is_ok(),
         "commands check sizes and kinds before they queue: {pushed:?}"
     );
-}
-
-/// Whether a queued request is no longer wanted; then it counts as answered.
-#[inline]
-fn is_given_up(table: &mut crate::exchange::OutgoingTable, correlation: u32) -> bool {
-    let Some(slot) = table.get_mut(correlation) else {
-        return true;
-    };
-    if !slot.cancel {
-        return false;
-    }
-    slot.owed = false;
-    table.settle(correlation);
-    true
 }
 
 /// Doubles a job window that was used up within two round trips: the path holds more than it.
