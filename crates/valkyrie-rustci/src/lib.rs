@@ -1,14 +1,18 @@
 //! RustCI: a control plane and runners that speak Valkyrie.
 //!
 //! A pipeline file becomes jobs ([`pipeline`]); a state machine decides which job runs where and
-//! what becomes of it ([`schedule`]); a runner turns a job into processes ([`process`],
-//! [`execute`]); what those print travels as records with byte offsets ([`log`]) in messages
+//! what becomes of it ([`schedule`]); a runner turns a job into processes ([`execute`],
+//! [`process`]); what those print travels as records with byte offsets ([`log`]) in messages
 //! ([`wire`]) and is shown to whoever watches ([`progress`]).
 //!
 //! This crate is not a general build system: it starts shell commands, keeps their output whole and
 //! in order, and reports how each of them ended. Read [`pipeline`] first, then [`schedule`].
 
+pub mod execute;
 pub mod log;
 pub mod pipeline;
 pub mod process;
+pub mod progress;
 pub mod schedule;
+pub mod tools;
+pub mod wire;
