@@ -65,34 +65,13 @@ impl Header {
     /// connection, since a byte stream that has lost its frames cannot be trusted again.
     #[inline]
     pub const fn decode(bytes: &[u8; Self::LEN]) -> Result<Self, HeaderError> {
+        #[rustfmt::skip]
         let [
-            m0,
-            m1,
-            version,
-            kind,
-            flags,
-            priority,
-            trace,
-            ext,
-            s0,
-            s1,
-            s2,
-            s3,
-            l0,
-            l1,
-            l2,
-            l3,
-            c0,
-            c1,
-            c2,
-            c3,
+            m0, m1, version, kind, flags, priority, trace, ext,
+            s0, s1, s2, s3, l0, l1, l2, l3, c0, c1, c2, c3,
         ] = *bytes;
-        let magic = u16::from_be_bytes([m0, m1]);
-        if magic != MAGIC {
-            return Err(HeaderError::Magic { found: magic });
-        }
-        if version != VERSION {
-            return Err(HeaderError::Version { found: version });
+        if u32::from_be_bytes([0, m0, m1, version]) != EVERY_FRONT {
+            return Err(wrong_front(u16::from_be_bytes([m0, m1]), version));
         }
         let header = Self {
             kind: Kind::from_byte(kind),
@@ -151,28 +130,13 @@ impl Header {
         let [s0, s1, s2, s3] = self.stream.value().to_be_bytes();
         let [l0, l1, l2, l3] = self.length.to_be_bytes();
         let [c0, c1, c2, c3] = self.correlation.to_be_bytes();
-        [
-            m0,
-            m1,
-            VERSION,
-            self.kind.byte(),
-            self.flags.bits(),
-            self.priority.byte(),
-            self.trace,
-            self.extension_words,
-            s0,
-            s1,
-            s2,
-            s3,
-            l0,
-            l1,
-            l2,
-            l3,
-            c0,
-            c1,
-            c2,
-            c3,
-        ]
+        #[rustfmt::skip]
+        let bytes = [
+            m0, m1, VERSION, self.kind.byte(),
+            self.flags.bits(), self.priority.byte(), self.trace, self.extension_words,
+            s0, s1, s2, s3, l0, l1, l2, l3, c0, c1, c2, c3,
+        ];
+        bytes
     }
 
     /// Reads the header at the front of `bytes`, or `None` while fewer than 20 bytes are there.
@@ -198,6 +162,19 @@ impl Header {
     #[inline]
     pub const fn frame_len(&self) -> usize {
         self.head_len() + self.length as usize
+    }
+}
+
+/// The three bytes that every frame begins with, as one number.
+const EVERY_FRONT: u32 = (MAGIC as u32) << 8 | VERSION as u32;
+
+/// Which of magic and version is at fault.
+#[cold]
+const fn wrong_front(magic: u16, version: u8) -> HeaderError {
+    if magic == MAGIC {
+        HeaderError::Version { found: version }
+    } else {
+        HeaderError::Magic { found: magic }
     }
 }
 

@@ -62,14 +62,11 @@ fn any_extensions() -> impl Strategy<Value = Extensions> {
         if let Some((service, method)) = route {
             builder = builder.route(&service, &method).unwrap();
         }
-        let add = |builder: ExtensionsBuilder| {
-            let builder = sent.into_iter().fold(builder, ExtensionsBuilder::sent_at);
-            let builder = stamp.into_iter().fold(builder, ExtensionsBuilder::timestamp);
-            let builder = key.iter().fold(builder, ExtensionsBuilder::idempotency_key);
-            let builder = deadline.into_iter().fold(builder, ExtensionsBuilder::deadline_ms);
-            echo.into_iter().fold(builder, ExtensionsBuilder::sent_at_echo)
-        };
-        builder = add(builder);
+        builder = sent.into_iter().fold(builder, ExtensionsBuilder::sent_at);
+        builder = stamp.into_iter().fold(builder, ExtensionsBuilder::timestamp);
+        builder = key.iter().fold(builder, ExtensionsBuilder::idempotency_key);
+        builder = deadline.into_iter().fold(builder, ExtensionsBuilder::deadline_ms);
+        builder = echo.into_iter().fold(builder, ExtensionsBuilder::sent_at_echo);
         if let Some(state) = state {
             builder = builder.raw(0x02, &state).unwrap();
         }

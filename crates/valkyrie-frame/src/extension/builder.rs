@@ -104,13 +104,19 @@ impl ExtensionsBuilder {
         let found = value.len();
         let len = u8::try_from(found).map_err(|_| ExtensionError::Length { kind, found })?;
         let place = self.place(kind);
-        let padding = (2 + found).next_multiple_of(4) - (2 + found);
+        let padded = (2 + found).next_multiple_of(4);
         if self.area.capacity() == 0 {
             self.area.reserve(TYPICAL_AREA_BYTES);
         }
-        let zeros = core::iter::repeat_n(0, padding);
-        let encoded = [kind, len].into_iter().chain(value.iter().copied()).chain(zeros);
-        self.area.splice(place, encoded);
+        // Values mostly come in the order of types, each once. Those that do not are appended as
+        // well and then turned into their place.
+        self.area.extend_from_slice(&[kind, len]);
+        self.area.extend_from_slice(value);
+        self.area.resize(self.area.len() + padded - (2 + found), 0);
+        if place.end < self.area.len() - padded || !place.is_empty() {
+            self.area[place.start..].rotate_right(padded);
+            self.area.drain(place.start + padded..place.end + padded);
+        }
         Ok(())
     }
 
