@@ -307,7 +307,7 @@ async fn a_background_child_may_finish_its_last_line() {
 }
 
 #[tokio::test]
-async fn silent_children_are_killed_without_waiting() {
+async fn silent_children_are_killed_too() {
     let script = "echo $$; for i in $(seq 50); do sleep 1000 >/dev/null 2>&1 & done";
     let run = Setup::default().run(script).await;
     assert_eq!(run.report.left_behind, 50);

@@ -140,12 +140,46 @@ impl Schedule {
         self.settle(now);
     }
 
-    /// A runner takes nothing new and finishes what it has.
-    pub fn runner_draining(&mut self, now: Instant, id: RunnerId) {
+    /// A runner takes nothing new and finishes what it has; or, with `false`, takes jobs again.
+    pub fn runner_draining(&mut self, now: Instant, id: RunnerId, draining: bool) {
         if let Some(runner) = self.runners.get_mut(&id) {
-            runner.draining = true;
+            runner.draining = draining;
         }
         self.settle(now);
+    }
+
+    /// A runner came back on a new connection within its lease: what it held under `from` it holds
+    /// under `to`. Offers are withdrawn, because they went to the old connection. Says whether it
+    /// worked; it does not when `from` is gone already or `to` is not new, and nothing changes then.
+    pub fn runner_moved(&mut self, now: Instant, from: RunnerId, to: RunnerId) -> bool {
+        if self.runners.contains_key(&to) || !self.runners.contains_key(&from) {
+            return false;
+        }
+        for at in 0..self.jobs.len() {
+            if matches!(self.jobs[at].state, JobState::Offered { runner, .. } if runner == from) {
+                self.unaccept(now, index(at));
+            }
+        }
+        let Some(mut moved) = self.runners.remove(&from) else {
+            return false;
+        };
+        moved.lease_until = now + self.limits.lease;
+        self.runners.insert(to, moved);
+        for at in 0..self.jobs.len() {
+            if let JobState::Accepted { runner, .. } | JobState::Running { runner, .. } =
+                &mut self.jobs[at].state
+                && *runner == from
+            {
+                *runner = to;
+                let state = self.jobs[at].state.clone();
+                self.events.push_back(Event::Changed {
+                    job: index(at),
+                    state,
+                });
+            }
+        }
+        self.settle(now);
+        true
     }
 
     /// A runner is alive and holds exactly these attempts.
@@ -458,16 +492,16 @@ impl Schedule {
                     cause,
                 });
             }
-            JobState::Accepted { runner, attempt, .. } | JobState::Running { runner, attempt, .. } => {
-                if entry.stopping.is_none() {
-                    entry.stopping = Some(Stopping { cause, until });
-                    self.events.push_back(Event::Cancel {
-                        job,
-                        runner,
-                        attempt,
-                        cause,
-                    });
-                }
+            JobState::Accepted { runner, attempt, .. } | JobState::Running { runner, attempt, .. }
+                if entry.stopping.is_none() =>
+            {
+                entry.stopping = Some(Stopping { cause, until });
+                self.events.push_back(Event::Cancel {
+                    job,
+                    runner,
+                    attempt,
+                    cause,
+                });
             }
             _ => {}
         }

@@ -20,6 +20,11 @@ enum Step {
     },
     Drain {
         runner: u64,
+        draining: bool,
+    },
+    Move {
+        from: u64,
+        to: u64,
     },
     /// The newest offer of this job is answered by the runner it went to.
     Accept {
@@ -60,7 +65,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (runner.clone(), 0..3_u32, any::<bool>()).prop_map(|(runner, slots, gpu)| Step::Join { runner, slots, gpu }),
         1 => runner.clone().prop_map(|runner| Step::Leave { runner }),
-        1 => runner.clone().prop_map(|runner| Step::Drain { runner }),
+        1 => (runner.clone(), any::<bool>()).prop_map(|(runner, draining)| Step::Drain { runner, draining }),
+        1 => (runner.clone(), runner.clone()).prop_map(|(from, to)| Step::Move { from, to }),
         6 => job.clone().prop_map(|job| Step::Accept { job }),
         1 => job.clone().prop_map(|job| Step::Reject { job }),
         4 => job.clone().prop_map(|job| Step::Start { job }),
@@ -149,7 +155,7 @@ impl Watcher {
                     }
                     let held_before = before.as_ref().and_then(JobState::holder);
                     if let (Some(old), Some(new)) = (held_before, state.holder()) {
-                        assert_eq!(old, new, "one attempt passed from runner to runner");
+                        assert_eq!(old.1, new.1, "an attempt was replaced while it was held");
                     }
                 }
                 Event::Offer { job, attempt, .. } => {
@@ -183,7 +189,13 @@ proptest! {
                     schedule.runner_joined(now, RunnerId(runner), labels, slots);
                 }
                 Step::Leave { runner } => schedule.runner_left(now, RunnerId(runner)),
-                Step::Drain { runner } => schedule.runner_draining(now, RunnerId(runner)),
+                Step::Drain { runner, draining } => schedule.runner_draining(now, RunnerId(runner), draining),
+                Step::Move { from, to } => {
+                    let held = |schedule: &Schedule| schedule.jobs().filter(|(_, state)| state.holder().is_some_and(|(id, _)| id == RunnerId(from))).count();
+                    if schedule.runner_moved(now, RunnerId(from), RunnerId(to)) {
+                        prop_assert_eq!(held(&schedule), 0);
+                    }
+                }
                 Step::Accept { job } => {
                     if let Some((runner, attempt)) = holder(&schedule, job) {
                         prop_assert!(schedule.accepted(now, runner, JobIndex(job), attempt).is_ok());

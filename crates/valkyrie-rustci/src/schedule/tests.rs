@@ -380,9 +380,36 @@ fn a_draining_runner_finishes_and_takes_nothing_new() {
     run.join(A, &[], 1);
     run.start(0, A, FIRST);
     run.events();
-    run.schedule.runner_draining(run.now, A);
+    run.schedule.runner_draining(run.now, A, true);
     run.finish(0, A, FIRST, Verdict::Succeeded);
     assert!(run.offers().is_empty());
     run.join(B, &[], 1);
     assert_eq!(run.offers(), [(1, B, FIRST)]);
+}
+
+#[test]
+fn a_runner_that_reconnects_in_time_keeps_its_jobs() {
+    let mut run = Run::new("jobs:\n  a: {steps: [{run: x}]}\n  b: {steps: [{run: x}]}\n");
+    run.join(A, &[], 2);
+    run.start(0, A, FIRST);
+    run.events();
+    assert!(run.schedule.runner_moved(run.now, A, B));
+    assert_eq!(run.state(0).holder(), Some((B, FIRST)));
+    assert_eq!(
+        run.state(1),
+        &JobState::Queued,
+        "an offer went to the old connection and is void"
+    );
+    assert!(
+        run.schedule
+            .finished(run.now, A, JobIndex(0), FIRST, failed(1))
+            .is_err()
+    );
+    run.finish(0, B, FIRST, Verdict::Succeeded);
+    run.advance(run.limits.runner_back_off);
+    assert_eq!(run.state(1).holder(), Some((B, Attempt(2))));
+    assert!(
+        !run.schedule.runner_moved(run.now, A, RunnerId(9)),
+        "it is known by its new number only"
+    );
 }
