@@ -76,6 +76,11 @@ impl OutgoingTable {
             .filter(|slot| correlation != 0 && slot.correlation == correlation)
     }
 
+    pub(crate) fn contains(&self, correlation: u32) -> bool {
+        let slot = self.slots.get((correlation & 0xFFFF) as usize);
+        slot.is_some_and(|slot| correlation != 0 && slot.correlation == correlation)
+    }
+
     /// Frees the slot when the answer is in and nobody needs it any more. `true` when it did.
     #[inline]
     pub(crate) fn settle(&mut self, correlation: u32) -> bool {
@@ -165,6 +170,11 @@ impl IncomingTable {
         self.slots
             .get_mut((correlation & 0xFFFF) as usize)
             .filter(|slot| slot.answer != Answer::None && slot.correlation == correlation)
+    }
+
+    pub(crate) fn contains(&self, correlation: u32) -> bool {
+        let slot = self.slots.get((correlation & 0xFFFF) as usize);
+        slot.is_some_and(|slot| slot.answer != Answer::None && slot.correlation == correlation)
     }
 
     /// The handler has answered; `false` when it had before or the exchange is gone.

@@ -283,3 +283,9 @@ fn a_blocked_send_gives_the_message_back_and_says_when_to_go_on() {
     );
     pair.dialer.send(key, message).unwrap();
 }
+
+#[test]
+fn an_idle_session_is_small() {
+    // What a connection costs that has opened and does nothing; the book publishes the whole.
+    assert!(size_of::<Session>() <= 640, "{} bytes", size_of::<Session>());
+}

@@ -72,13 +72,19 @@ impl Session {
             bytes: payload.len() as u32,
             deadline,
         };
-        if !self.incoming.begin(slot, self.config.limits.max_exchanges) {
+        if !self
+            .traffic
+            .incoming
+            .begin(slot, self.config.limits.max_exchanges)
+        {
             return Err(PeerMisbehaved::ExchangeId(header.correlation));
         }
         let refused = if self.is_drain_final() {
             Some(Failure::new(ErrorCode::DRAINING, "this node is draining"))
-        } else if self.incoming.pending_bytes > u64::from(self.config.limits.pending_request_bytes_max) {
-            self.stats.requests_refused += 1;
+        } else if self.traffic.incoming.pending_bytes
+            > u64::from(self.config.limits.pending_request_bytes_max)
+        {
+            self.traffic.stats.requests_refused += 1;
             Some(Failure::new(
                 ErrorCode::OVERLOADED,
                 "too many bytes of requests are pending",
@@ -86,7 +92,7 @@ impl Session {
         } else {
             None
         };
-        self.requests_received[lane.class().index()] += 1;
+        self.traffic.requests_received[lane.class().index()] += 1;
         if let Some(failure) = refused {
             // The exchange has just begun, so the answer cannot be a second one.
             let _ = self.respond(now, id, Err(failure));
@@ -121,23 +127,25 @@ impl Session {
             payload,
         };
         let cost = message_cost(&message);
-        let Some(stream) = self.streams.at_mut(index) else {
+        let Some(stream) = self.traffic.streams.at_mut(index) else {
             return;
         };
         let (class, lane) = (stream.class(), stream.id);
         match class {
             Class::Critical => {}
             Class::Bulk => {
-                if self.best_effort_pending + cost > u64::from(self.config.limits.best_effort_queue_max) {
-                    self.stats.classes[class.index()].dropped_receiving += 1;
+                if self.traffic.best_effort_pending + cost
+                    > u64::from(self.config.limits.best_effort_queue_max)
+                {
+                    self.traffic.stats.classes[class.index()].dropped_receiving += 1;
                     return;
                 }
-                self.best_effort_pending += cost;
+                self.traffic.best_effort_pending += cost;
             }
             Class::System | Class::Job | Class::Data => {
                 stream.recv.window.unread += cost;
                 self.recv_window.unread += cost;
-                self.notify_pending += cost;
+                self.traffic.notify_pending += cost;
             }
         }
         let deadline = deadline(now, &message.extensions);
@@ -156,11 +164,12 @@ impl Session {
     fn deliver_data(&mut self, now: Instant, index: u32, message: Message) {
         let cost = message_cost(&message);
         let best_effort_max = u64::from(self.config.limits.best_effort_queue_max);
-        let Some(stream) = self.streams.at_mut(index) else {
+        let traffic = &mut *self.traffic;
+        let Some(stream) = traffic.streams.at_mut(index) else {
             return;
         };
         if stream.recv.abandoned {
-            let key = self.streams.key(index);
+            let key = self.traffic.streams.key(index);
             self.reset(
                 now,
                 key,
@@ -174,7 +183,7 @@ impl Session {
                 && let Some(oldest) = stream.recv.queue.pop_front()
             {
                 window.unread -= message_cost(&oldest);
-                self.stats.classes[Class::Bulk.index()].dropped_receiving += 1;
+                traffic.stats.classes[Class::Bulk.index()].dropped_receiving += 1;
             }
         } else {
             self.recv_window.unread += cost;
@@ -183,7 +192,7 @@ impl Session {
         stream.recv.queue.push(message);
         if !stream.recv.announced {
             stream.recv.announced = true;
-            let key = self.streams.key(index);
+            let key = self.traffic.streams.key(index);
             self.events.push_back(Event::Readable(key));
         }
     }
@@ -192,7 +201,7 @@ impl Session {
     #[inline]
     pub(super) fn deliver_run(&mut self, index: u32, run: Bytes, frames: u64) -> Result<(), PeerMisbehaved> {
         let cost = run.len() as u64;
-        let Some(stream) = self.streams.at_mut(index) else {
+        let Some(stream) = self.traffic.streams.at_mut(index) else {
             return Ok(());
         };
         let window = &mut stream.recv.window;
@@ -207,7 +216,7 @@ impl Session {
         stream.recv.queue.push_run(run, frames as usize);
         if !stream.recv.announced {
             stream.recv.announced = true;
-            let key = self.streams.key(index);
+            let key = self.traffic.streams.key(index);
             self.events.push_back(Event::Readable(key));
         }
         self.note_credit(index);
@@ -220,8 +229,8 @@ impl Session {
         if id.is_lane() {
             return None;
         }
-        let index = self.streams.find(id)?;
-        let stream = self.streams.at(index)?;
+        let index = self.traffic.streams.find(id)?;
+        let stream = self.traffic.streams.at(index)?;
         let plain = stream.has_credit()
             && stream.reset == crate::stream::Reset::No
             && !stream.recv.done
@@ -232,13 +241,13 @@ impl Session {
 
     /// The peer sends nothing further on a stream.
     pub(super) fn handle_end(&mut self, index: u32) {
-        let Some(stream) = self.streams.at_mut(index) else {
+        let Some(stream) = self.traffic.streams.at_mut(index) else {
             return;
         };
         stream.recv.done = true;
         if !stream.recv.announced {
             stream.recv.announced = true;
-            let key = self.streams.key(index);
+            let key = self.traffic.streams.key(index);
             self.events.push_back(Event::Readable(key));
         }
         self.check_over(index);
@@ -255,7 +264,7 @@ impl Session {
             return self.complete(header, Err(CallError::Failed(failure)));
         }
         self.guard.cancel(&self.config.budgets)?;
-        if let Some(slot) = self.incoming.get_mut(header.correlation)
+        if let Some(slot) = self.traffic.incoming.get_mut(header.correlation)
             && slot.answer == Answer::Owed
             && !slot.cancelled
             && slot.lane == header.stream
@@ -280,8 +289,9 @@ impl Session {
         outcome: Result<Message, CallError>,
     ) -> Result<(), PeerMisbehaved> {
         let correlation = header.correlation;
-        let sent = self.requests_sent[header.stream.class().index()];
+        let sent = self.traffic.requests_sent[header.stream.class().index()];
         let slot = self
+            .traffic
             .outgoing
             .get_mut(correlation)
             .filter(|slot| slot.owed && slot.sequence < sent && slot.lane == header.stream)

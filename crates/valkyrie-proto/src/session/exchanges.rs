@@ -40,15 +40,15 @@ impl Session {
             }
         };
         let max = self.peer.as_deref().map_or(0, |peer| peer.max_exchanges);
-        let sequence = self.requests_queued[class.index()];
-        let Some(key) = self.outgoing.begin(lane, sequence, max) else {
+        let sequence = self.traffic.requests_queued[class.index()];
+        let Some(key) = self.traffic.outgoing.begin(lane, sequence, max) else {
             self.wants_exchange = true;
             return Err(SendError {
                 message: request,
                 refusal: Refusal::NoExchange,
             });
         };
-        self.requests_queued[class.index()] += 1;
+        self.traffic.requests_queued[class.index()] += 1;
         request.kind = Kind::REQUEST;
         if let Some(deadline) = deadline {
             request.extensions = with_deadline(request.extensions, deadline);
@@ -62,7 +62,7 @@ impl Session {
     /// Takes how an exchange ended and frees its key; `None` while it has not.
     #[inline]
     pub fn take_response(&mut self, key: ExchangeKey) -> Option<Outcome> {
-        let slot = self.outgoing.get_mut(key.0)?;
+        let slot = self.traffic.outgoing.get_mut(key.0)?;
         let outcome = slot.outcome.take()?;
         slot.wanted = false;
         self.settle(key.0);
@@ -76,7 +76,7 @@ impl Session {
     pub fn cancel(&mut self, now: Instant, key: ExchangeKey) {
         let _ = now;
         self.give_up(key.0, ErrorCode::CANCELLED);
-        if let Some(slot) = self.outgoing.get_mut(key.0) {
+        if let Some(slot) = self.traffic.outgoing.get_mut(key.0) {
             slot.wanted = false;
             slot.outcome = None;
         }
@@ -86,7 +86,7 @@ impl Session {
 
     /// Tells the peer that nobody waits for an exchange, at once or when its request has gone out.
     fn give_up(&mut self, correlation: u32, code: ErrorCode) {
-        let Some(slot) = self.outgoing.get_mut(correlation) else {
+        let Some(slot) = self.traffic.outgoing.get_mut(correlation) else {
             return;
         };
         if !slot.owed || slot.cancel {
@@ -103,14 +103,14 @@ impl Session {
             self.push_cancel(cancel);
         } else {
             // A RESET goes before all data, and must not reach the peer before its request.
-            self.cancels.push(cancel);
+            self.traffic.cancels.push(cancel);
         }
     }
 
     /// Whether the request with this place has wholly gone out.
     #[inline]
     pub(super) fn is_sent(&self, lane: StreamId, sequence: u64) -> bool {
-        sequence < self.requests_sent[lane.class().index()]
+        sequence < self.traffic.requests_sent[lane.class().index()]
     }
 
     fn push_cancel(&mut self, cancel: Cancel) {
@@ -120,14 +120,14 @@ impl Session {
 
     /// Sends the cancels whose requests have gone out by now.
     pub(super) fn flush_cancels(&mut self) {
-        if self.cancels.is_empty() {
+        if self.traffic.cancels.is_empty() {
             return;
         }
-        for cancel in core::mem::take(&mut self.cancels) {
+        for cancel in core::mem::take(&mut self.traffic.cancels) {
             if self.is_sent(cancel.lane, cancel.sequence) {
                 self.push_cancel(cancel);
             } else {
-                self.cancels.push(cancel);
+                self.traffic.cancels.push(cancel);
             }
         }
     }
@@ -146,7 +146,7 @@ impl Session {
         answer: Result<Message, Failure>,
     ) -> Result<(), ApiMisuse> {
         let _ = now;
-        if self.phase != Phase::Open || !self.incoming.answer(id.correlation) {
+        if self.phase != Phase::Open || !self.traffic.incoming.answer(id.correlation) {
             return Err(ApiMisuse::AlreadyAnswered);
         }
         let class = id.lane.class();
@@ -222,19 +222,22 @@ impl Session {
         let cost = u64::from(cost);
         match lane.class() {
             Class::Critical => {}
-            Class::Bulk => self.best_effort_pending = self.best_effort_pending.saturating_sub(cost),
+            Class::Bulk => {
+                self.traffic.best_effort_pending = self.traffic.best_effort_pending.saturating_sub(cost)
+            }
             Class::System | Class::Job | Class::Data => {
-                let Some(index) = self.streams.find(lane) else {
+                let traffic = &mut *self.traffic;
+                let Some(index) = traffic.streams.find(lane) else {
                     return;
                 };
-                let Some(stream) = self.streams.at_mut(index) else {
+                let Some(stream) = traffic.streams.at_mut(index) else {
                     return;
                 };
                 // A caller that gives back more than it got must not break the account.
-                let cost = cost.min(stream.recv.window.unread).min(self.notify_pending);
+                let cost = cost.min(stream.recv.window.unread).min(traffic.notify_pending);
                 stream.recv.window.unread -= cost;
                 self.recv_window.unread -= cost;
-                self.notify_pending -= cost;
+                traffic.notify_pending -= cost;
                 self.note_credit(index);
             }
         }
@@ -257,7 +260,7 @@ impl Session {
         }
         let index = self.lane(lane);
         let full = u64::from(self.config.limits.send_queue_max);
-        if let Some(stream) = self.streams.at_mut(index)
+        if let Some(stream) = self.traffic.streams.at_mut(index)
             && class != Class::Bulk
             && stream.send.queued >= full
         {
@@ -302,28 +305,28 @@ impl Session {
     /// Frees an exchange that nobody needs any more and says so to who waits for one.
     #[inline]
     pub(super) fn settle(&mut self, correlation: u32) {
-        if self.outgoing.settle(correlation) && self.wants_exchange {
+        if self.traffic.outgoing.settle(correlation) && self.wants_exchange {
             self.say_capacity();
         }
     }
 
     /// The deadline of an exchange begun here has passed.
     pub(super) fn expire_outgoing(&mut self, correlation: u32) {
-        let Some(slot) = self.outgoing.get_mut(correlation) else {
+        let Some(slot) = self.traffic.outgoing.get_mut(correlation) else {
             return;
         };
         if slot.outcome.is_some() || !slot.wanted || !slot.owed {
             return;
         }
         slot.outcome = Some(Err(CallError::DeadlineExceeded));
-        self.stats.deadlines_passed += 1;
+        self.traffic.stats.deadlines_passed += 1;
         self.events.push_back(Event::Completed(ExchangeKey(correlation)));
         self.give_up(correlation, ErrorCode::DEADLINE_EXCEEDED);
     }
 
     /// The deadline of a request of the peer has passed: its handler should stop.
     pub(super) fn expire_incoming(&mut self, now: Instant, correlation: u32) {
-        let Some(slot) = self.incoming.get_mut(correlation) else {
+        let Some(slot) = self.traffic.incoming.get_mut(correlation) else {
             return;
         };
         if slot.answer != crate::exchange::Answer::Owed
@@ -337,7 +340,7 @@ impl Session {
             correlation,
             lane: slot.lane,
         };
-        self.stats.deadlines_passed += 1;
+        self.traffic.stats.deadlines_passed += 1;
         self.events.push_back(Event::Cancelled {
             id,
             code: ErrorCode::DEADLINE_EXCEEDED,

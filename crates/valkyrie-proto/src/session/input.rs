@@ -91,7 +91,11 @@ impl Session {
 
     #[inline]
     fn count_received(&mut self, stream: StreamId, frames: u64, bytes: usize) {
-        let stats = &mut self.stats.classes[stream.class().index()];
+        if stream == StreamId::CONTROL && !self.traffic.exists() {
+            self.core_received.add(bytes);
+            return;
+        }
+        let stats = &mut self.traffic.stats.classes[stream.class().index()];
         stats.frames_received += frames;
         stats.bytes_received += bytes as u64;
     }
@@ -205,14 +209,14 @@ impl Session {
         payload: Bytes,
     ) -> Result<(), PeerMisbehaved> {
         let id = header.stream;
-        let index = match self.streams.find(id) {
+        let index = match self.traffic.streams.find(id) {
             Some(index) => index,
             None if id.is_lane() => self.lane(id),
             None => return Err(PeerMisbehaved::UnknownStream(id)),
         };
         self.check_place(header)?;
         let cost = header.frame_len() as u64;
-        let Some(stream) = self.streams.at_mut(index) else {
+        let Some(stream) = self.traffic.streams.at_mut(index) else {
             return Err(PeerMisbehaved::UnknownStream(id));
         };
         match id.class() {
@@ -290,7 +294,8 @@ impl Session {
             self.guard.tiny_fragment(&self.config.budgets)?;
         }
         let limits = &self.config.limits;
-        let Some(stream) = self.streams.at_mut(index) else {
+        let traffic = &mut *self.traffic;
+        let Some(stream) = traffic.streams.at_mut(index) else {
             return Ok(None);
         };
         let held = stream
@@ -305,14 +310,14 @@ impl Session {
             });
         }
         let Some(mut partial) = stream.recv.partial.take() else {
-            self.reassembly += payload.len() as u64;
+            traffic.reassembly += payload.len() as u64;
             stream.recv.partial = Some(Partial::begin(
                 header.kind,
                 header.correlation,
                 extensions,
                 &payload,
             ));
-            return if self.reassembly > u64::from(limits.reassembly_max) {
+            return if traffic.reassembly > u64::from(limits.reassembly_max) {
                 Err(PeerMisbehaved::Reassembly)
             } else {
                 Ok(None)
@@ -323,16 +328,16 @@ impl Session {
             return Err(PeerMisbehaved::FragmentMixed(header.stream));
         }
         if more {
-            self.reassembly += payload.len() as u64;
+            traffic.reassembly += payload.len() as u64;
             partial.bytes.extend_from_slice(&payload);
             stream.recv.partial = Some(partial);
-            return if self.reassembly > u64::from(limits.reassembly_max) {
+            return if traffic.reassembly > u64::from(limits.reassembly_max) {
                 Err(PeerMisbehaved::Reassembly)
             } else {
                 Ok(None)
             };
         }
-        self.reassembly -= held as u64;
+        traffic.reassembly -= held as u64;
         Ok(Some(partial.finish(&payload)))
     }
 
@@ -358,10 +363,10 @@ impl Session {
                 }
                 Credit::Stream(id, limit) => {
                     // A stream that is over here may still be credited by a peer that has not heard.
-                    let Some(index) = self.streams.find(id) else {
+                    let Some(index) = self.traffic.streams.find(id) else {
                         continue;
                     };
-                    let Some(stream) = self.streams.at_mut(index) else {
+                    let Some(stream) = self.traffic.streams.at_mut(index) else {
                         continue;
                     };
                     if !stream.has_credit() {
@@ -389,7 +394,7 @@ impl Session {
         payload: Bytes,
     ) -> Result<(), PeerMisbehaved> {
         let id = header.stream;
-        if id.is_lane() || id.opener() != Some(self.side.peer()) || self.streams.contains(id) {
+        if id.is_lane() || id.opener() != Some(self.side.peer()) || self.traffic.streams.contains(id) {
             return Err(PeerMisbehaved::StreamId(id));
         }
         if header.flags.contains(Flags::MORE) || payload.len() > OPEN_PAYLOAD_MAX {
@@ -408,8 +413,12 @@ impl Session {
         if !payload.is_empty() || id.is_lane() {
             return Err(PeerMisbehaved::Malformed(Kind::STREAM_CLOSE));
         }
-        let index = self.streams.find(id).ok_or(PeerMisbehaved::UnknownStream(id))?;
-        let Some(stream) = self.streams.at_mut(index) else {
+        let index = self
+            .traffic
+            .streams
+            .find(id)
+            .ok_or(PeerMisbehaved::UnknownStream(id))?;
+        let Some(stream) = self.traffic.streams.at_mut(index) else {
             return Ok(());
         };
         if stream.recv.done {
@@ -438,7 +447,7 @@ impl Session {
             return Err(PeerMisbehaved::UnexpectedFrame(Kind::RESET));
         }
         let (final_offset, failure) = decode_reset(payload).ok_or(malformed)?;
-        let Some(index) = self.streams.find(id) else {
+        let Some(index) = self.traffic.streams.find(id) else {
             // The opener may reset what has just ended here; its id is its own until it hears so.
             return if id.opener() == Some(self.side.peer()) {
                 self.guard.idle(&self.config.budgets)
@@ -454,12 +463,16 @@ impl Session {
     fn handle_stream_ack(&mut self, header: &Header, payload: &[u8]) -> Result<(), PeerMisbehaved> {
         let id = header.stream;
         let final_offset = decode_u64(payload).ok_or(PeerMisbehaved::Malformed(Kind::STREAM_ACK))?;
-        let index = self.streams.find(id).ok_or(PeerMisbehaved::UnknownStream(id))?;
+        let index = self
+            .traffic
+            .streams
+            .find(id)
+            .ok_or(PeerMisbehaved::UnknownStream(id))?;
         if id.is_lane() {
             return Err(PeerMisbehaved::UnexpectedFrame(Kind::STREAM_ACK));
         }
         self.check_final_offset(index, final_offset)?;
-        let Some(stream) = self.streams.at_mut(index) else {
+        let Some(stream) = self.traffic.streams.at_mut(index) else {
             return Ok(());
         };
         match &stream.reset {
@@ -473,7 +486,7 @@ impl Session {
 
     /// Both sides must agree on how many bytes a stream carried, or credit would leak.
     fn check_final_offset(&self, index: u32, final_offset: u64) -> Result<(), PeerMisbehaved> {
-        match self.streams.at(index) {
+        match self.traffic.streams.at(index) {
             Some(stream) if stream.has_credit() && stream.recv.window.received != final_offset => {
                 Err(PeerMisbehaved::FinalOffset(stream.id))
             }
@@ -483,7 +496,7 @@ impl Session {
 
     /// Answers that the peer causes must not pile up while it does not read.
     pub(super) fn check_control_bound(&self) -> Result<(), PeerMisbehaved> {
-        if self.control.len() > CONTROL_QUEUE_MAX + self.streams.len() {
+        if self.control.len() > CONTROL_QUEUE_MAX + self.traffic.streams.len() {
             Err(PeerMisbehaved::TooManyControls)
         } else {
             Ok(())

@@ -14,7 +14,7 @@ impl Session {
         let limits = &self.config.limits;
         let mut unread = 0;
         let mut reassembly = 0;
-        for (index, stream) in self.streams.iter() {
+        for (index, stream) in self.traffic.streams.iter() {
             let id = stream.id;
             let send = &stream.send;
             if send.credit.sent > send.credit.limit && stream.has_credit() {
@@ -37,7 +37,7 @@ impl Session {
                 + u64::from(self.peer.as_deref().map_or(0, |peer| peer.max_message))
                 + u64::from(crate::config::MAX_HEAD_BYTES);
             // Answers are bounded by the exchanges that they answer, not by the queue.
-            let answers = (self.incoming.live() as u64) * bound;
+            let answers = (self.traffic.incoming.live() as u64) * bound;
             if !matches!(stream.class(), Class::Bulk) && send.queued > bound + answers {
                 return Err(format!(
                     "stream {id} queues {} past its bound of {bound}",
@@ -84,10 +84,10 @@ impl Session {
                 self.recv_window.unread
             ));
         }
-        if reassembly != self.reassembly {
+        if reassembly != self.traffic.reassembly {
             return Err(format!(
                 "the session counts {} half-arrived, its streams {reassembly}",
-                self.reassembly
+                self.traffic.reassembly
             ));
         }
         if self.send_credit.sent > self.send_credit.limit {
@@ -96,28 +96,32 @@ impl Session {
         if self.recv_window.received > self.recv_window.announced && !self.is_closed() {
             return Err("the connection received past its credit".into());
         }
-        if self.outgoing.live() > usize::from(self.peer.as_deref().map_or(0, |peer| peer.max_exchanges)) {
+        if self.traffic.outgoing.live()
+            > usize::from(self.peer.as_deref().map_or(0, |peer| peer.max_exchanges))
+        {
             return Err("more exchanges are open than the peer allows".into());
         }
-        if self.incoming.live() > usize::from(limits.max_exchanges) {
+        if self.traffic.incoming.live() > usize::from(limits.max_exchanges) {
             return Err("the peer has more exchanges open than it may".into());
         }
         let pending: u64 = self
+            .traffic
             .incoming
             .iter()
             .filter(|slot| slot.answer == crate::exchange::Answer::Owed)
             .map(|slot| u64::from(slot.bytes))
             .sum();
-        if pending != self.incoming.pending_bytes {
+        if pending != self.traffic.incoming.pending_bytes {
             return Err(format!(
                 "{} request bytes are counted and {pending} are pending",
-                self.incoming.pending_bytes
+                self.traffic.incoming.pending_bytes
             ));
         }
-        if self.scheduler.len() > self.streams.len() {
+        if self.traffic.scheduler.len() > self.traffic.streams.len() {
             return Err("the scheduler holds a stream twice".into());
         }
-        let timers = 2 * (self.outgoing.live() + self.incoming.live() + self.streams.len())
+        let timers = 2
+            * (self.traffic.outgoing.live() + self.traffic.incoming.live() + self.traffic.streams.len())
             + crate::timer::SWEEP_SLACK
             + 1;
         if self.timers.len() > timers.max(TIMERS_SLACK) {

@@ -170,12 +170,15 @@ impl Session {
             .waiting
             .swap_remove(place.ok_or(PeerMisbehaved::UnknownPong)?);
         let rtt = now.saturating_duration_since(ping.sent_at);
-        self.rtt.sample(now, rtt);
+        if ping.purpose != Purpose::Keepalive {
+            self.traffic.rtt.sample(now, rtt);
+        }
         match ping.purpose {
             Purpose::Keepalive => {}
             Purpose::Probe => {
-                let queueing = rtt.saturating_sub(self.rtt.least().unwrap_or(rtt));
-                self.data_yield
+                let queueing = rtt.saturating_sub(self.traffic.rtt.least().unwrap_or(rtt));
+                self.traffic
+                    .data_yield
                     .on_round(queueing, self.config.policy.data_delay_target.0);
             }
             Purpose::User(token) => self.events.push_back(Event::Pong { token, rtt }),
@@ -239,7 +242,7 @@ impl Session {
         drain.last = true;
         let payload = Drain {
             retry_after_ms: drain.retry_after_ms,
-            processed: Some(self.requests_received),
+            processed: Some(self.traffic.requests_received),
         }
         .encode();
         self.push_control(Kind::DRAIN, StreamId::CONTROL, Flags::NONE, 0, payload);
@@ -260,18 +263,20 @@ impl Session {
 
     fn check_drained_slow(&mut self) {
         let streams = self
+            .traffic
             .streams
             .iter()
             .filter(|(_, stream)| !stream.id.is_lane() && stream.mapped)
             .count();
         let queued = self
+            .traffic
             .streams
             .iter()
             .any(|(_, stream)| stream.id.is_lane() && stream.has_work());
         if self.phase == Phase::Open
             && self.is_drain_final()
-            && self.incoming.live() == 0
-            && self.outgoing.live() == 0
+            && self.traffic.incoming.live() == 0
+            && self.traffic.outgoing.live() == 0
             && streams == 0
             && !queued
         {
@@ -288,13 +293,14 @@ impl Session {
             });
         }
         let Some(processed) = drain.processed else { return };
-        for correlation in self.outgoing.correlations() {
-            let Some(slot) = self.outgoing.get_mut(correlation) else {
+        for correlation in self.traffic.outgoing.correlations() {
+            let traffic = &mut *self.traffic;
+            let Some(slot) = traffic.outgoing.get_mut(correlation) else {
                 continue;
             };
             let class = slot.lane.class().index();
             // What is still queued goes out later and is refused then, as all that comes late.
-            let sent = slot.sequence < self.requests_sent[class];
+            let sent = slot.sequence < traffic.requests_sent[class];
             if slot.owed && sent && slot.sequence >= processed[class] {
                 slot.owed = false;
                 if slot.wanted && slot.outcome.is_none() {
@@ -348,17 +354,21 @@ impl Session {
         self.drain = None;
         self.close_reason = Some(Box::new(reason.clone()));
         self.timers = crate::timer::Timers::default();
-        self.scheduler = crate::scheduler::Scheduler::default();
-        self.credit_due = Vec::new();
-        self.cancels = Vec::new();
-        for correlation in self.outgoing.correlations() {
-            let Some(slot) = self.outgoing.get_mut(correlation) else {
+        if self.traffic.exists() {
+            let traffic = &mut *self.traffic;
+            traffic.scheduler = crate::scheduler::Scheduler::default();
+            traffic.credit_due = Vec::new();
+            traffic.cancels = Vec::new();
+        }
+        for correlation in self.traffic.outgoing.correlations() {
+            let traffic = &mut *self.traffic;
+            let Some(slot) = traffic.outgoing.get_mut(correlation) else {
                 continue;
             };
             slot.owed = false;
             if slot.wanted && slot.outcome.is_none() {
                 // A request that never went out is as good as never made.
-                let sent = slot.sequence < self.requests_sent[slot.lane.class().index()];
+                let sent = slot.sequence < traffic.requests_sent[slot.lane.class().index()];
                 let error = if sent {
                     CallError::Closed(reason.clone())
                 } else {
@@ -369,8 +379,8 @@ impl Session {
             }
             self.settle(correlation);
         }
-        for index in self.streams.indices() {
-            if let Some(stream) = self.streams.at_mut(index) {
+        for index in self.traffic.streams.indices() {
+            if let Some(stream) = self.traffic.streams.at_mut(index) {
                 stream.clear_send();
                 stream.send.ready = false;
                 let class = stream.class();
@@ -388,16 +398,15 @@ impl Session {
     }
 
     pub(super) fn push_timer(&mut self, at: Instant, timer: Timer) {
-        let live = self.outgoing.live() + self.incoming.live() + self.streams.len();
-        let (outgoing, incoming, streams) = (&mut self.outgoing, &mut self.incoming, &self.streams);
-        let (outgoing, incoming) = (
-            std::cell::RefCell::new(outgoing),
-            std::cell::RefCell::new(incoming),
-        );
+        let traffic = &*self.traffic;
+        let live = traffic.outgoing.live() + traffic.incoming.live() + traffic.streams.len();
         self.timers.sweep(live, |timer| match timer {
-            Timer::Outgoing(correlation) => outgoing.borrow_mut().get_mut(correlation).is_some(),
-            Timer::Incoming(correlation) => incoming.borrow_mut().get_mut(correlation).is_some(),
-            Timer::Stream(index, generation) => streams.get(crate::StreamKey { index, generation }).is_some(),
+            Timer::Outgoing(correlation) => traffic.outgoing.contains(correlation),
+            Timer::Incoming(correlation) => traffic.incoming.contains(correlation),
+            Timer::Stream(index, generation) => traffic
+                .streams
+                .get(crate::StreamKey { index, generation })
+                .is_some(),
         });
         self.timers.push(at, timer);
     }
@@ -475,8 +484,13 @@ impl Session {
                 Timer::Incoming(correlation) => self.expire_incoming(now, correlation),
                 Timer::Stream(index, generation) => {
                     let key = crate::StreamKey { index, generation };
-                    if self.streams.get(key).is_some_and(|stream| !stream.is_finished()) {
-                        self.stats.deadlines_passed += 1;
+                    if self
+                        .traffic
+                        .streams
+                        .get(key)
+                        .is_some_and(|stream| !stream.is_finished())
+                    {
+                        self.traffic.stats.deadlines_passed += 1;
                         self.reset(
                             now,
                             key,
@@ -526,7 +540,7 @@ impl Session {
 
     /// Requests that have arrived whole, by class; for tests and for people.
     pub fn requests_received(&self) -> [u64; Class::COUNT] {
-        self.requests_received
+        self.traffic.requests_received
     }
 }
 

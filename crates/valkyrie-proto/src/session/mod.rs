@@ -11,6 +11,7 @@ mod input;
 mod invariants;
 mod life;
 mod streams;
+mod traffic;
 mod transmit;
 
 use std::collections::VecDeque;
@@ -20,18 +21,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use valkyrie_frame::{Class, Header, Kind, Priority, Side, StreamId};
 
-use crate::congestion::DataYield;
-use crate::exchange::{IncomingTable, OutgoingTable};
 use crate::flow::{RecvWindow, SendCredit};
 use crate::guard::Guard;
-use crate::rtt::Rtt;
-use crate::scheduler::Scheduler;
-use crate::stream::{Stream, Streams};
+use crate::stream::Stream;
 use crate::timer::Timers;
 use crate::{CloseReason, Config, Event, Refusal, Settings, Stats};
 
 use self::life::{DrainState, Pings};
-use self::transmit::CriticalBucket;
+use self::traffic::LazyTraffic;
 
 /// One side of a conversation over one ordered byte pipe. See the crate's first page.
 #[derive(Debug)]
@@ -49,49 +46,26 @@ pub struct Session {
     guard: Guard,
     timers: Timers,
     pings: Pings,
-    rtt: Rtt,
     /// When the opening began, or any byte last came.
     last_input: Instant,
 
-    streams: Streams,
-    outgoing: OutgoingTable,
-    incoming: IncomingTable,
-    scheduler: Scheduler,
-    critical: CriticalBucket,
-    data_yield: DataYield,
+    traffic: LazyTraffic,
+    /// Frames and bytes of the core group, which an idle session counts too.
+    core_sent: FrameCount,
+    core_received: FrameCount,
 
     send_credit: SendCredit,
     recv_window: RecvWindow,
     /// The connection's credit is spent: only what needs none may go.
     credit_blocked: bool,
-    /// Streams that owe the peer a CREDIT.
-    credit_due: Vec<u32>,
-    /// Bytes of half-arrived messages.
-    reassembly: u64,
-    /// Bytes of best-effort notifications that handlers hold.
-    best_effort_pending: u64,
-    /// Bytes of notifications that handlers hold and that count against the connection's window.
-    notify_pending: u64,
 
     opened: StreamCount,
     accepted: StreamCount,
-    /// Where to look for the next free id, by class.
-    next_id: [u32; Class::COUNT],
 
     drain: Option<Box<DrainState>>,
     peer_draining: bool,
-    /// Requests that have been queued, by class.
-    requests_queued: [u64; Class::COUNT],
-    /// Cancels whose requests are still queued.
-    cancels: Vec<exchanges::Cancel>,
-    /// Requests that have gone out whole, by class.
-    requests_sent: [u64; Class::COUNT],
-    /// Requests that have arrived whole, by class.
-    requests_received: [u64; Class::COUNT],
-
     wants_exchange: bool,
     wants_stream: bool,
-    stats: Stats,
 }
 
 /// Where the conversation stands.
@@ -102,6 +76,20 @@ enum Phase {
     Open,
     /// Over; what is left in `control` may still go out.
     Closed,
+}
+
+/// Frames and their bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct FrameCount {
+    bytes: u64,
+    frames: u32,
+}
+
+impl FrameCount {
+    fn add(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+        self.frames = self.frames.saturating_add(1);
+    }
 }
 
 /// A count of streams against an absolute limit.
@@ -130,36 +118,22 @@ impl Session {
             guard: Guard::new(now),
             timers: Timers::default(),
             pings: Pings::new(now),
-            rtt: Rtt::default(),
             last_input: now,
-            streams: Streams::default(),
-            outgoing: OutgoingTable::default(),
-            incoming: IncomingTable::default(),
-            scheduler: Scheduler::default(),
-            critical: CriticalBucket::new(now, config.policy.critical),
-            data_yield: DataYield::default(),
+            traffic: LazyTraffic::default(),
+            core_sent: FrameCount::default(),
+            core_received: FrameCount::default(),
             send_credit: SendCredit::default(),
             recv_window: RecvWindow::new(limits.window_connection),
             credit_blocked: false,
-            credit_due: Vec::new(),
-            reassembly: 0,
-            best_effort_pending: 0,
-            notify_pending: 0,
             opened: StreamCount::default(),
             accepted: StreamCount {
                 limit: u64::from(limits.max_streams),
                 ..StreamCount::default()
             },
-            next_id: [0; Class::COUNT],
             drain: None,
             peer_draining: false,
-            requests_queued: [0; Class::COUNT],
-            cancels: Vec::new(),
-            requests_sent: [0; Class::COUNT],
-            requests_received: [0; Class::COUNT],
             wants_exchange: false,
             wants_stream: false,
-            stats: Stats::default(),
             config,
         };
         if side == Side::Dialer {
@@ -200,19 +174,25 @@ impl Session {
     }
 
     /// Counters since the beginning.
-    pub const fn stats(&self) -> &Stats {
-        &self.stats
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.traffic.stats;
+        let critical = &mut stats.classes[Class::Critical.index()];
+        critical.frames_sent += u64::from(self.core_sent.frames);
+        critical.bytes_sent += self.core_sent.bytes;
+        critical.frames_received += u64::from(self.core_received.frames);
+        critical.bytes_received += self.core_received.bytes;
+        stats
     }
 
     /// The smoothed round trip, once something has measured it.
     pub fn rtt(&self) -> Option<Duration> {
-        self.rtt.smoothed()
+        self.traffic.rtt.smoothed()
     }
 
     /// Exchanges begun here that have not ended.
     #[inline]
     pub fn outstanding(&self) -> usize {
-        self.outgoing.live()
+        self.traffic.outgoing.live()
     }
 
     /// Gives back memory that a burst has left behind. For when the connection falls idle.
@@ -223,8 +203,8 @@ impl Session {
         if self.control.is_empty() {
             self.control = VecDeque::new();
         }
-        if self.credit_due.is_empty() {
-            self.credit_due = Vec::new();
+        if self.traffic.exists() && self.traffic.credit_due.is_empty() {
+            self.traffic.credit_due = Vec::new();
         }
     }
 
@@ -241,7 +221,7 @@ impl Session {
     /// The table's stream for a lane, made when first used.
     #[inline]
     fn lane(&mut self, id: StreamId) -> u32 {
-        match self.streams.find(id) {
+        match self.traffic.streams.find(id) {
             Some(index) => index,
             None => self.make_stream(id, id.opener() == Some(self.side.peer())).index,
         }
@@ -257,7 +237,7 @@ impl Session {
         });
         let recv_window = self.config.limits.window(class);
         let priority = class.default_priority().byte();
-        self.streams.insert(Stream::new(
+        self.traffic.streams.insert(Stream::new(
             id,
             u64::from(send_limit),
             recv_window,
@@ -273,7 +253,7 @@ impl Session {
             return class.default_priority().byte();
         };
         if !asked.fits(class) {
-            self.stats.classes[class.index()].priority_clamped += 1;
+            self.traffic.stats.classes[class.index()].priority_clamped += 1;
         }
         asked.clamp_to(class).byte()
     }
@@ -281,27 +261,27 @@ impl Session {
     /// Marks a stream's return of credit as due when it is worth a frame.
     #[inline]
     fn note_credit(&mut self, index: u32) {
-        if let Some(stream) = self.streams.at_mut(index)
+        if let Some(stream) = self.traffic.streams.at_mut(index)
             && !stream.recv.credit_due
             && stream.has_credit()
             && stream.recv.window.is_due()
         {
             stream.recv.credit_due = true;
-            self.credit_due.push(index);
+            self.traffic.credit_due.push(index);
         }
     }
 
     /// Puts a stream that can send into the scheduler, once.
     #[inline]
     fn schedule(&mut self, index: u32) {
-        if let Some(stream) = self.streams.at_mut(index)
+        if let Some(stream) = self.traffic.streams.at_mut(index)
             && !stream.send.ready
             && stream.has_work()
             && stream.class() != Class::Critical
         {
             stream.send.ready = true;
             let (class, priority) = (stream.class(), stream.send.priority);
-            self.scheduler.push(class, priority, index);
+            self.traffic.scheduler.push(class, priority, index);
         }
     }
 

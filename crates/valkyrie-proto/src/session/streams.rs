@@ -55,7 +55,7 @@ impl Session {
         self.opened.opened += 1;
         let priority = self.priority(class, priority);
         let key = self.make_stream(id, false);
-        if let Some(stream) = self.streams.get_mut(key) {
+        if let Some(stream) = self.traffic.streams.get_mut(key) {
             stream.send.priority = priority;
         }
         if let Some(deadline) = deadline {
@@ -85,16 +85,16 @@ impl Session {
         let range = StreamId::range(class);
         let lane = StreamId::lane(class, self.side).value();
         let first = lane + 2;
-        let mut candidate = self.next_id[class.index()].max(first);
+        let mut candidate = self.traffic.next_id[class.index()].max(first);
         // At most as many ids can be taken as there are streams, so this ends soon.
-        for _ in 0..=self.streams.len() {
+        for _ in 0..=self.traffic.streams.len() {
             if !range.contains(&candidate) {
                 candidate = first;
             }
             let id = StreamId::new(candidate);
             let next = candidate.checked_add(2).unwrap_or(first);
-            if range.contains(&candidate) && !self.streams.contains(id) {
-                self.next_id[class.index()] = next;
+            if range.contains(&candidate) && !self.traffic.streams.contains(id) {
+                self.traffic.next_id[class.index()] = next;
                 return Some(id);
             }
             candidate = next;
@@ -107,7 +107,7 @@ impl Session {
         let id = header.stream;
         let key = self.make_stream(id, true);
         let priority = header.priority.clamp_to(id.class()).byte();
-        if let Some(stream) = self.streams.get_mut(key) {
+        if let Some(stream) = self.traffic.streams.get_mut(key) {
             stream.send.priority = priority;
         }
         if self.is_drain_final() {
@@ -116,7 +116,7 @@ impl Session {
                 key,
                 Failure::new(ErrorCode::DRAINING, "this node is draining"),
             );
-            if let Some(stream) = self.streams.get_mut(key) {
+            if let Some(stream) = self.traffic.streams.get_mut(key) {
                 stream.released = true;
             }
             return;
@@ -144,7 +144,7 @@ impl Session {
         if let Err(refusal) = self.check_send(key, &message) {
             return Err(SendError { message, refusal });
         }
-        let Some(stream) = self.streams.get(key) else {
+        let Some(stream) = self.traffic.streams.get(key) else {
             return Err(SendError {
                 message,
                 refusal: ApiMisuse::StaleKey.into(),
@@ -176,7 +176,7 @@ impl Session {
         }
         let max = self.peer.as_deref().map_or(0, |peer| peer.max_message);
         let full = u64::from(self.config.limits.send_queue_max);
-        let stream = self.streams.get_mut(key).ok_or(ApiMisuse::StaleKey)?;
+        let stream = self.traffic.streams.get_mut(key).ok_or(ApiMisuse::StaleKey)?;
         if let Some(failure) = stream.failure() {
             return Err(Refusal::Reset(failure.clone()));
         }
@@ -203,7 +203,7 @@ impl Session {
     /// way when the queue is full.
     #[inline]
     pub(super) fn enqueue(&mut self, index: u32, message: OutMessage) {
-        let Some(stream) = self.streams.at_mut(index) else {
+        let Some(stream) = self.traffic.streams.at_mut(index) else {
             return;
         };
         let cost = message.cost();
@@ -228,7 +228,7 @@ impl Session {
             if id.class() == Class::Bulk {
                 self.make_room(index, cost);
             }
-            let Some(stream) = self.streams.at_mut(index) else {
+            let Some(stream) = self.traffic.streams.at_mut(index) else {
                 return;
             };
             let send = &mut stream.send;
@@ -237,7 +237,7 @@ impl Session {
             }
             send.queue.push_back(Queued::Message(message));
         }
-        let Some(stream) = self.streams.at_mut(index) else {
+        let Some(stream) = self.traffic.streams.at_mut(index) else {
             return;
         };
         stream.send.queued += cost;
@@ -249,7 +249,8 @@ impl Session {
     /// Drops the oldest best-effort messages of a stream until `cost` more bytes fit.
     fn make_room(&mut self, index: u32, cost: u64) {
         let max = u64::from(self.config.limits.best_effort_queue_max);
-        let Some(stream) = self.streams.at_mut(index) else {
+        let traffic = &mut *self.traffic;
+        let Some(stream) = traffic.streams.at_mut(index) else {
             return;
         };
         let send = &mut stream.send;
@@ -259,7 +260,7 @@ impl Session {
             let droppable = matches!(&send.queue[place], Queued::Message(message) if message.is_droppable());
             if droppable && let Some(dropped) = send.queue.remove(place) {
                 send.queued -= dropped.cost();
-                self.stats.classes[Class::Bulk.index()].dropped_sending += 1;
+                traffic.stats.classes[Class::Bulk.index()].dropped_sending += 1;
             } else {
                 place += 1;
             }
@@ -271,7 +272,7 @@ impl Session {
     /// # Errors
     /// [`ApiMisuse::StaleKey`].
     pub fn finish(&mut self, key: StreamKey) -> Result<(), ApiMisuse> {
-        let stream = self.streams.get_mut(key).ok_or(ApiMisuse::StaleKey)?;
+        let stream = self.traffic.streams.get_mut(key).ok_or(ApiMisuse::StaleKey)?;
         if !stream.send.done {
             stream.send.finish = true;
             self.schedule(key.index);
@@ -284,13 +285,14 @@ impl Session {
     /// stale key, or a stream that is over, is ignored.
     pub fn reset(&mut self, now: Instant, key: StreamKey, failure: Failure) {
         let _ = now;
-        let Some(stream) = self.streams.get_mut(key) else {
+        let traffic = &mut *self.traffic;
+        let Some(stream) = traffic.streams.get_mut(key) else {
             return;
         };
         if stream.reset != Reset::No || stream.is_finished() || self.phase == Phase::Closed {
             return;
         }
-        self.stats.resets += 1;
+        traffic.stats.resets += 1;
         let id = stream.id;
         let unsent = matches!(
             stream.send.queue.front(),
@@ -299,7 +301,7 @@ impl Session {
         let final_offset = stream.send.credit.sent;
         stream.clear_send();
         self.drop_unread(key.index);
-        if let Some(stream) = self.streams.get_mut(key) {
+        if let Some(stream) = self.traffic.streams.get_mut(key) {
             stream.reset = if unsent {
                 Reset::Over(failure.clone())
             } else {
@@ -325,12 +327,13 @@ impl Session {
 
     /// The peer has reset a stream.
     pub(super) fn reset_by_peer(&mut self, index: u32, failure: Failure) {
-        let Some(stream) = self.streams.at_mut(index) else {
+        let traffic = &mut *self.traffic;
+        let Some(stream) = traffic.streams.at_mut(index) else {
             return;
         };
         let (id, final_offset) = (stream.id, stream.send.credit.sent);
         if stream.reset == Reset::No {
-            self.stats.resets += 1;
+            traffic.stats.resets += 1;
             stream.clear_send();
             stream.recv.done = true;
             stream.reset = Reset::Over(failure);
@@ -349,8 +352,8 @@ impl Session {
 
     /// Tells both users of a stream that something happened to it.
     pub(super) fn say_stream(&mut self, index: u32) {
-        let key = self.streams.key(index);
-        let Some(stream) = self.streams.at_mut(index) else {
+        let key = self.traffic.streams.key(index);
+        let Some(stream) = self.traffic.streams.at_mut(index) else {
             return;
         };
         // Said again to a reader that has not come yet: it may be busy with what a reset makes useless.
@@ -363,7 +366,7 @@ impl Session {
 
     /// Forgets what has arrived and not been read, and gives its credit back.
     fn drop_unread(&mut self, index: u32) {
-        let Some(stream) = self.streams.at_mut(index) else {
+        let Some(stream) = self.traffic.streams.at_mut(index) else {
             return;
         };
         stream.recv.queue.clear();
@@ -372,7 +375,7 @@ impl Session {
             self.recv_window.unread -= unread;
         }
         if let Some(partial) = stream.recv.partial.take() {
-            self.reassembly -= partial.bytes.len() as u64;
+            self.traffic.reassembly -= partial.bytes.len() as u64;
         }
     }
 
@@ -383,7 +386,7 @@ impl Session {
     /// [`RecvError`], once everything that arrived before a close has been given.
     pub fn recv(&mut self, key: StreamKey, out: &mut Inbox) -> Result<bool, RecvError> {
         let closed = self.phase == Phase::Closed;
-        let stream = self.streams.get_mut(key).ok_or(ApiMisuse::StaleKey)?;
+        let stream = self.traffic.streams.get_mut(key).ok_or(ApiMisuse::StaleKey)?;
         stream.recv.announced = false;
         if stream.recv.queue.is_empty() {
             if let Some(failure) = stream.failure() {
@@ -411,7 +414,7 @@ impl Session {
     /// The reader is gone. If the peer sends another message the stream is reset, so that its
     /// sender learns that nobody reads; what is unread is dropped.
     pub fn abandon_recv(&mut self, now: Instant, key: StreamKey) {
-        let Some(stream) = self.streams.get_mut(key) else {
+        let Some(stream) = self.traffic.streams.get_mut(key) else {
             return;
         };
         let lost = !stream.recv.queue.is_empty() || stream.recv.partial.is_some();
@@ -432,7 +435,7 @@ impl Session {
     /// Both handles are gone and the key is stale from now on. A stream whose direction was not
     /// finished is reset with [`ErrorCode::CANCELLED`].
     pub fn release(&mut self, now: Instant, key: StreamKey) {
-        let Some(stream) = self.streams.get_mut(key) else {
+        let Some(stream) = self.traffic.streams.get_mut(key) else {
             return;
         };
         stream.released = true;
@@ -453,17 +456,17 @@ impl Session {
 
     /// How a stream was reset, if it was: for an owner that neither reads nor sends at the moment.
     pub fn stream_failure(&self, key: StreamKey) -> Option<&Failure> {
-        self.streams.get(key).and_then(|stream| stream.failure())
+        self.traffic.streams.get(key).and_then(|stream| stream.failure())
     }
 
     /// The id of a stream, for people.
     pub fn stream_id(&self, key: StreamKey) -> Option<StreamId> {
-        self.streams.get(key).map(|stream| stream.id)
+        self.traffic.streams.get(key).map(|stream| stream.id)
     }
 
     /// Looks whether a stream has come to its end, and what follows from that.
     pub(super) fn check_over(&mut self, index: u32) {
-        let Some(stream) = self.streams.at_mut(index) else {
+        let Some(stream) = self.traffic.streams.at_mut(index) else {
             return;
         };
         if stream.id.is_lane() {
@@ -480,12 +483,12 @@ impl Session {
                 Bytes::copy_from_slice(&sent.to_be_bytes()),
             );
         }
-        let Some(stream) = self.streams.at_mut(index) else {
+        let Some(stream) = self.traffic.streams.at_mut(index) else {
             return;
         };
         let (over, released) = (stream.is_over(), stream.released);
         if over && stream.mapped {
-            self.streams.unmap(index);
+            self.traffic.streams.unmap(index);
             if core::mem::take(&mut self.wants_stream) {
                 self.events.push_back(Event::Capacity);
             }
@@ -497,7 +500,7 @@ impl Session {
 
     fn remove_stream(&mut self, index: u32) {
         self.drop_unread(index);
-        let Some(stream) = self.streams.remove(index) else {
+        let Some(stream) = self.traffic.streams.remove(index) else {
             return;
         };
         debug_assert!(stream.recv.queue.is_empty());

@@ -46,17 +46,21 @@ impl Session {
         if !self.control.is_empty() {
             return true;
         }
-        if self.phase != Phase::Open {
+        if self.phase != Phase::Open || !self.traffic.exists() {
             return false;
         }
         self.owes_credit()
             || self.critical_ready()
-            || self.scheduler.pick(|class| self.may_send(class)).is_some()
+            || self
+                .traffic
+                .scheduler
+                .pick(|class| self.may_send(class))
+                .is_some()
     }
 
     #[inline]
     fn owes_credit(&self) -> bool {
-        !self.credit_due.is_empty() || self.recv_window.is_due() || self.streams_due()
+        !self.traffic.credit_due.is_empty() || self.recv_window.is_due() || self.streams_due()
     }
 
     /// Whether enough streams of the peer have ended to tell it.
@@ -71,7 +75,7 @@ impl Session {
     fn may_send(&self, class: Class) -> bool {
         match class {
             Class::Bulk | Class::Critical => true,
-            Class::Data => !self.credit_blocked && self.data_yield.may_send(),
+            Class::Data => !self.credit_blocked && self.traffic.data_yield.may_send(),
             Class::System | Class::Job => !self.credit_blocked,
         }
     }
@@ -82,7 +86,7 @@ impl Session {
             push(batch, header, &[], payload);
             return true;
         }
-        if self.phase != Phase::Open {
+        if self.phase != Phase::Open || !self.traffic.exists() {
             return false;
         }
         if self.owes_credit() {
@@ -92,10 +96,10 @@ impl Session {
         if self.transmit_critical(now, batch) {
             return true;
         }
-        let Some(class) = self.scheduler.pick(|class| self.may_send(class)) else {
+        let Some(class) = self.traffic.scheduler.pick(|class| self.may_send(class)) else {
             return false;
         };
-        if let Some(index) = self.scheduler.pop(class) {
+        if let Some(index) = self.traffic.scheduler.pop(class) {
             self.serve(index, class, batch, max_bytes);
         }
         true
@@ -119,9 +123,11 @@ impl Session {
         };
         let bytes = (batch.len() - start) as u64;
         self.count_sent(class, frames, bytes);
-        self.scheduler.charge(class, bytes, &self.config.policy.shares);
+        self.traffic
+            .scheduler
+            .charge(class, bytes, &self.config.policy.shares);
         if class == Class::Data {
-            self.data_yield.on_sent(bytes);
+            self.traffic.data_yield.on_sent(bytes);
         }
         if matches!(class, Class::Data | Class::Job) {
             self.pings.traffic = true;
@@ -141,7 +147,7 @@ impl Session {
     /// After a visit: back into the queue, or out of it until credit or a message comes.
     #[inline]
     fn reschedule(&mut self, index: u32, wants_more: bool) {
-        let Some(stream) = self.streams.at_mut(index) else {
+        let Some(stream) = self.traffic.streams.at_mut(index) else {
             return;
         };
         stream.send.ready = false;
@@ -154,8 +160,8 @@ impl Session {
     #[inline]
     fn wake_sender(&mut self, index: u32) {
         let low = u64::from(self.config.limits.send_queue_max / 2);
-        let key = self.streams.key(index);
-        let Some(stream) = self.streams.at_mut(index) else {
+        let key = self.traffic.streams.key(index);
+        let Some(stream) = self.traffic.streams.at_mut(index) else {
             return;
         };
         if stream.send.blocked && stream.send.queued <= low {
@@ -172,7 +178,7 @@ impl Session {
     /// Sends the next frame of a stream, or the next run of frames up to `max_bytes` of batch.
     #[inline]
     fn send_next(&mut self, index: u32, batch: &mut Batch, max_bytes: usize) -> Served {
-        let Some(stream) = self.streams.at_mut(index) else {
+        let Some(stream) = self.traffic.streams.at_mut(index) else {
             return Served::Idle;
         };
         if stream.send.done {
@@ -194,7 +200,8 @@ impl Session {
     /// Sends as much of a run as credit and batch allow, at least one frame or nothing.
     #[inline]
     fn send_run(&mut self, index: u32, batch: &mut Batch, max_bytes: usize) -> Served {
-        let Some(stream) = self.streams.at_mut(index) else {
+        let traffic = &mut *self.traffic;
+        let Some(stream) = traffic.streams.at_mut(index) else {
             return Served::Idle;
         };
         let send = &mut stream.send;
@@ -215,7 +222,7 @@ impl Session {
             };
         }
         batch.extend_encoded(run.front(taken));
-        let incoming = &mut self.incoming;
+        let incoming = &mut traffic.incoming;
         let answers = run.answers(taken, |correlation| incoming.end(correlation));
         if !queued {
             send.run_hint = (taken.bytes as u16).min(RUN_BYTES_MAX as u16);
@@ -228,14 +235,15 @@ impl Session {
         send.queued -= bytes;
         send.credit.spend(bytes);
         self.send_credit.spend(bytes);
-        self.requests_sent[stream.id.class().index()] += u64::from(taken.requests);
+        traffic.requests_sent[stream.id.class().index()] += u64::from(taken.requests);
         Served::More(taken.frames)
     }
 
     /// Sends one frame of the message at the front.
     fn send_frame(&mut self, index: u32, batch: &mut Batch) -> Served {
         let max_frame = self.peer.as_deref().map_or(0, |peer| peer.max_frame as usize);
-        let Some(stream) = self.streams.at_mut(index) else {
+        let traffic = &mut *self.traffic;
+        let Some(stream) = traffic.streams.at_mut(index) else {
             return Served::Idle;
         };
         let (id, has_credit) = (stream.id, stream.has_credit());
@@ -281,8 +289,8 @@ impl Session {
             self.check_over(index);
         }
         match kind {
-            Kind::REQUEST => self.requests_sent[id.class().index()] += 1,
-            Kind::RESPONSE | Kind::RESET => self.incoming.end(correlation),
+            Kind::REQUEST => self.traffic.requests_sent[id.class().index()] += 1,
+            Kind::RESPONSE | Kind::RESET => self.traffic.incoming.end(correlation),
             _ => {}
         }
         Served::More(1)
@@ -290,7 +298,7 @@ impl Session {
 
     /// Ends a direction that has nothing queued to carry the flag.
     fn send_end(&mut self, index: u32, batch: &mut Batch) {
-        let Some(stream) = self.streams.at_mut(index) else {
+        let Some(stream) = self.traffic.streams.at_mut(index) else {
             return;
         };
         stream.send.done = true;
@@ -310,12 +318,12 @@ impl Session {
             self.accepted.limit = u64::from(self.config.limits.max_streams) + self.accepted.ended;
             Credit::Streams(self.accepted.limit).encode(&mut payload);
         }
-        let rtt = self.rtt.smoothed();
+        let rtt = self.traffic.rtt.smoothed();
         let job_max = self.config.limits.window_job_max;
         while payload.len() < CREDIT_FRAME_ENTRIES_MAX * Credit::LEN
-            && let Some(index) = self.credit_due.pop()
+            && let Some(index) = self.traffic.credit_due.pop()
         {
-            let Some(stream) = self.streams.at_mut(index) else {
+            let Some(stream) = self.traffic.streams.at_mut(index) else {
                 continue;
             };
             if !core::mem::take(&mut stream.recv.credit_due) || !stream.mapped {
@@ -334,28 +342,33 @@ impl Session {
     }
 
     fn critical_ready(&self) -> bool {
-        self.critical.stream.is_some_and(|index| {
-            self.critical.blocked_until.is_none()
-                && self.streams.at(index).is_some_and(|stream| stream.has_work())
+        self.traffic.critical.stream.is_some_and(|index| {
+            self.traffic.critical.blocked_until.is_none()
+                && self
+                    .traffic
+                    .streams
+                    .at(index)
+                    .is_some_and(|stream| stream.has_work())
         })
     }
 
     /// Sends one message of stream 0 if its token bucket has enough.
     fn transmit_critical(&mut self, now: Instant, batch: &mut Batch) -> bool {
-        if self.critical.stream.is_none() {
-            self.critical.stream = self.streams.find(StreamId::CONTROL);
+        if self.traffic.critical.stream.is_none() {
+            self.traffic.critical.stream = self.traffic.streams.find(StreamId::CONTROL);
         }
-        let Some(index) = self.critical.stream else {
+        let Some(index) = self.traffic.critical.stream else {
             return false;
         };
         let Some(cost) = self
+            .traffic
             .streams
             .at(index)
             .and_then(|stream| Some(stream.send.queue.front()?.cost()))
         else {
             return false;
         };
-        if !self.critical.take(now, cost) {
+        if !self.traffic.critical.take(now, cost, self.config.policy.critical) {
             return false;
         }
         let start = batch.len();
@@ -368,18 +381,22 @@ impl Session {
 
     /// When the critical bucket lets its next message go.
     pub(super) fn critical_timeout(&self) -> Option<Instant> {
-        self.critical.blocked_until
+        self.traffic.critical.blocked_until
     }
 
     /// The bucket is looked at anew when its time has come.
     pub(super) fn critical_tick(&mut self, now: Instant) {
-        if self.critical.blocked_until.is_some_and(|at| at <= now) {
-            self.critical.blocked_until = None;
+        if self.traffic.critical.blocked_until.is_some_and(|at| at <= now) {
+            self.traffic.critical.blocked_until = None;
         }
     }
 
     fn count_sent(&mut self, class: Class, frames: u64, bytes: u64) {
-        let stats = &mut self.stats.classes[class.index()];
+        if class == Class::Critical && !self.traffic.exists() {
+            self.core_sent.add(bytes as usize);
+            return;
+        }
+        let stats = &mut self.traffic.stats.classes[class.index()];
         stats.frames_sent += frames;
         stats.bytes_sent += bytes;
     }
@@ -462,12 +479,11 @@ fn grow_window(stream: &mut crate::stream::Stream, now: Instant, rtt: Option<Dur
     stream.credited_at = Some(now);
 }
 
-/// The token bucket of stream 0.
-#[derive(Debug)]
+/// The token bucket of stream 0. It is full when it is first used.
+#[derive(Debug, Default)]
 pub(super) struct CriticalBucket {
-    rate: CriticalRate,
-    tokens: u64,
-    filled_at: Instant,
+    /// Tokens in bytes and when they were counted.
+    tokens: Option<(u64, Instant)>,
     /// Set while the next message must wait.
     blocked_until: Option<Instant>,
     /// The slot of stream 0 once it is in use.
@@ -475,33 +491,24 @@ pub(super) struct CriticalBucket {
 }
 
 impl CriticalBucket {
-    pub(super) fn new(now: Instant, rate: CriticalRate) -> Self {
-        Self {
-            rate,
-            tokens: u64::from(rate.burst),
-            filled_at: now,
-            blocked_until: None,
-            stream: None,
-        }
-    }
-
-    fn take(&mut self, now: Instant, cost: u64) -> bool {
-        let rate = u64::from(self.rate.bytes_per_second).max(1);
-        let elapsed = now.saturating_duration_since(self.filled_at);
-        let filled = (elapsed.as_nanos() * u128::from(rate) / 1_000_000_000) as u64;
+    fn take(&mut self, now: Instant, cost: u64, rate: CriticalRate) -> bool {
+        let per_second = u64::from(rate.bytes_per_second).max(1);
+        // A burst smaller than the message would hold it back forever.
+        let burst = u64::from(rate.burst).max(cost);
+        let (tokens, at) = self.tokens.get_or_insert((burst, now));
+        let elapsed = now.saturating_duration_since(*at);
+        let filled = (elapsed.as_nanos() * u128::from(per_second) / 1_000_000_000) as u64;
         if filled > 0 {
-            // A burst smaller than the largest message would hold it back forever.
-            let burst = u64::from(self.rate.burst).max(cost);
-            self.tokens = (self.tokens + filled).min(burst);
-            self.filled_at = now;
+            *tokens = (*tokens + filled).min(burst);
+            *at = now;
         }
-        if self.tokens >= cost {
-            self.tokens -= cost;
+        if *tokens >= cost {
+            *tokens -= cost;
             self.blocked_until = None;
             return true;
         }
-        let missing = cost - self.tokens;
-        self.blocked_until = Some(now + Duration::from_nanos(missing * 1_000_000_000 / rate + 1));
+        let missing = cost - *tokens;
+        self.blocked_until = Some(now + Duration::from_nanos(missing * 1_000_000_000 / per_second + 1));
         false
     }
 }
