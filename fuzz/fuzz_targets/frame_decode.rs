@@ -42,7 +42,11 @@ fuzz_target!(|data: &[u8]| {
 /// A frame that was taken has exactly one encoding, and every accessor can be called on it.
 fn written_again(frame: &Frame, bytes: &[u8]) {
     let extensions = &frame.extensions;
-    let _ = (extensions.timestamp(), extensions.route(), extensions.deadline_ms());
+    let _ = (
+        extensions.timestamp(),
+        extensions.route(),
+        extensions.deadline_ms(),
+    );
     let _ = (extensions.iter().count(), frame.header.is_ignorable());
     let mut batch = Batch::default();
     let pushed = batch.push(frame.header, extensions.as_bytes(), frame.payload.clone());

@@ -207,34 +207,6 @@ proptest! {
         prop_assert_eq!(out, expected);
     }
 
-    #[test]
-    fn input_cut_at_any_byte_gives_the_same_frames(frames in vec(any_frame(), 1..4)) {
-        let bytes = written(&batch_of(&frames));
-        for cut in 0..=bytes.len() {
-            let mut buf = BytesMut::from(&bytes[..cut]);
-            let mut found = Vec::new();
-            while let Some(frame) = Frame::decode(&mut buf, MAX_PAYLOAD).unwrap() {
-                found.push(frame);
-            }
-            buf.extend_from_slice(&bytes[cut..]);
-            while let Some(frame) = Frame::decode(&mut buf, MAX_PAYLOAD).unwrap() {
-                found.push(frame);
-            }
-            prop_assert_eq!(&found, &frames, "cut at {}", cut);
-        }
-    }
-
-    #[test]
-    fn input_a_byte_at_a_time_gives_the_same_frames(frames in vec(any_frame(), 1..4)) {
-        let mut buf = BytesMut::new();
-        let mut found = Vec::new();
-        for byte in written(&batch_of(&frames)) {
-            buf.extend_from_slice(&[byte]);
-            found.extend(Frame::decode(&mut buf, MAX_PAYLOAD).unwrap());
-        }
-        prop_assert_eq!(found, frames);
-    }
-
     /// Both ways to read agree on every run of bytes, and neither panics.
     #[test]
     fn owned_and_borrowed_reading_agree(
@@ -269,5 +241,38 @@ proptest! {
                 }
             }
         }
+    }
+}
+
+proptest! {
+    // Each case reads its input once for every byte of it, which is thousands of times.
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn input_cut_at_any_byte_gives_the_same_frames(frames in vec(any_frame(), 1..4)) {
+        let bytes = written(&batch_of(&frames));
+        for cut in 0..=bytes.len() {
+            let mut buf = BytesMut::from(&bytes[..cut]);
+            let mut found = Vec::new();
+            while let Some(frame) = Frame::decode(&mut buf, MAX_PAYLOAD).unwrap() {
+                found.push(frame);
+            }
+            buf.extend_from_slice(&bytes[cut..]);
+            while let Some(frame) = Frame::decode(&mut buf, MAX_PAYLOAD).unwrap() {
+                found.push(frame);
+            }
+            prop_assert_eq!(&found, &frames, "cut at {}", cut);
+        }
+    }
+
+    #[test]
+    fn input_a_byte_at_a_time_gives_the_same_frames(frames in vec(any_frame(), 1..4)) {
+        let mut buf = BytesMut::new();
+        let mut found = Vec::new();
+        for byte in written(&batch_of(&frames)) {
+            buf.extend_from_slice(&[byte]);
+            found.extend(Frame::decode(&mut buf, MAX_PAYLOAD).unwrap());
+        }
+        prop_assert_eq!(found, frames);
     }
 }

@@ -156,6 +156,19 @@ fn one_advance_may_cross_segments() {
 }
 
 #[test]
+fn a_written_payload_is_let_go_at_once() {
+    let mut large = Bytes::from(vec![5; 2000]);
+    let mut batch = Batch::default();
+    batch.push(header(), &[], large.split_to(1500)).unwrap();
+    batch.push(header(), &[], Bytes::from_static(b"x")).unwrap();
+    batch.advance(Header::LEN + 1499);
+    assert!(!large.is_unique());
+    batch.advance(1);
+    assert!(large.is_unique());
+    assert_eq!(written(&batch), frame(b"x"));
+}
+
+#[test]
 fn the_buffer_is_used_again_after_writing() {
     let mut batch = Batch::with_buffer(BytesMut::with_capacity(4096));
     batch.push(header(), &[], Bytes::from_static(b"x")).unwrap();
