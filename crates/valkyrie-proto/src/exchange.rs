@@ -101,6 +101,11 @@ impl OutgoingTable {
         self.live
     }
 
+    /// Whether the peer owes any answer.
+    pub(crate) fn is_owed(&self) -> bool {
+        self.slots.iter().any(|slot| slot.correlation != 0 && slot.owed)
+    }
+
     /// The correlations in use.
     pub(crate) fn correlations(&self) -> Vec<u32> {
         self.slots

@@ -47,6 +47,11 @@ impl Scheduler {
         self.ready[rung(class)].pop().map(|(_, _, index)| index)
     }
 
+    /// Takes a stream out that is gone before its turn.
+    pub(crate) fn remove(&mut self, class: Class, index: u32) {
+        self.ready[rung(class)].retain(|&(_, _, ready)| ready != index);
+    }
+
     /// How many streams wait.
     pub(crate) fn len(&self) -> usize {
         self.ready.iter().map(BinaryHeap::len).sum()

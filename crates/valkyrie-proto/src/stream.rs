@@ -88,6 +88,8 @@ pub(crate) struct SendHalf {
     pub(crate) blocked: bool,
     /// In the scheduler's queue.
     pub(crate) ready: bool,
+    /// Out of it until the connection has credit again.
+    pub(crate) parked: bool,
     pub(crate) priority: u8,
 }
 
@@ -161,6 +163,7 @@ impl Stream {
                 done: false,
                 blocked: false,
                 ready: false,
+                parked: false,
                 priority,
             },
             recv: RecvHalf {
@@ -190,6 +193,13 @@ impl Stream {
     #[inline]
     pub(crate) fn has_credit(&self) -> bool {
         !matches!(self.class(), Class::Critical | Class::Bulk)
+    }
+
+    /// Whether the peer still needs credit to send on it. After a reset it does not, and a CREDIT
+    /// behind the RESET could reach the next stream with the same id.
+    #[inline]
+    pub(crate) fn wants_credit(&self) -> bool {
+        self.has_credit() && self.reset == Reset::No && !self.recv.done
     }
 
     /// Whether there is something to send, credit aside.

@@ -25,7 +25,10 @@ impl Session {
             return Err(SessionError::Closed);
         }
         self.guard.tick(now);
-        self.last_input = now;
+        if self.phase != Phase::Opening {
+            // The opening counts from its beginning, or a stranger could drip it forever.
+            self.last_input = now;
+        }
         let mut result = Ok(());
         loop {
             let before = input.len();
@@ -176,7 +179,7 @@ impl Session {
             Kind::FILE_START | Kind::FILE_CHUNK | Kind::FILE_END => {
                 Ok(self.handle_message(now, header, extensions, payload)?)
             }
-            Kind::CREDIT => Ok(self.handle_credit(&payload)?),
+            Kind::CREDIT if header.stream == StreamId::CONTROL => Ok(self.handle_credit(&payload)?),
             Kind::OPEN => Ok(self.handle_open(now, header, extensions, payload)?),
             Kind::STREAM_CLOSE => Ok(self.handle_stream_close(header, &payload)?),
             Kind::RESET => Ok(self.handle_reset(header, &payload)?),
@@ -224,7 +227,8 @@ impl Session {
                 if header.length > Limits::MAX_CRITICAL_BYTES || header.flags.contains(Flags::MORE) {
                     return Err(PeerMisbehaved::TooMuchCritical);
                 }
-                self.guard.critical(header.length, &self.config.budgets)?;
+                // The whole frame counts, so that empty messages are not free here either.
+                self.guard.critical(cost as u32, &self.config.budgets)?;
             }
             Class::Bulk => {}
             Class::System | Class::Job | Class::Data => {
@@ -349,7 +353,7 @@ impl Session {
                 Credit::Connection(limit) => {
                     let rose = self.send_credit.raise(limit);
                     if rose.map_err(|()| PeerMisbehaved::CreditValue(StreamId::CONTROL))? {
-                        self.credit_blocked = false;
+                        self.unpark();
                     }
                 }
                 Credit::Streams(limit) => {
@@ -450,7 +454,7 @@ impl Session {
         let Some(index) = self.traffic.streams.find(id) else {
             // The opener may reset what has just ended here; its id is its own until it hears so.
             return if id.opener() == Some(self.side.peer()) {
-                self.guard.idle(&self.config.budgets)
+                Ok(())
             } else {
                 Err(PeerMisbehaved::UnknownStream(id))
             };
@@ -496,7 +500,7 @@ impl Session {
 
     /// Answers that the peer causes must not pile up while it does not read.
     pub(super) fn check_control_bound(&self) -> Result<(), PeerMisbehaved> {
-        if self.control.len() > CONTROL_QUEUE_MAX + self.traffic.streams.len() {
+        if self.control_answers > CONTROL_QUEUE_MAX + self.traffic.streams.len() {
             Err(PeerMisbehaved::TooManyControls)
         } else {
             Ok(())
@@ -523,5 +527,6 @@ pub(super) const OPENING_BYTES_MAX: usize = 4096;
 /// The payload that an OPEN may carry.
 pub(super) const OPEN_PAYLOAD_MAX: usize = 4096;
 
-/// Control frames that may wait for the wire, beside one for each stream.
+/// Control frames caused by the peer that may wait for the wire, beside one for each stream. What
+/// this side's own commands cause is bounded by its exchanges and streams.
 pub(super) const CONTROL_QUEUE_MAX: usize = 1024;

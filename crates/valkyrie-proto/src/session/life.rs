@@ -86,6 +86,7 @@ impl Session {
         match kind {
             Kind::HELLO | Kind::HELLO_ACK if self.phase == Phase::Opening => {
                 let settings = Settings::decode(payload)?;
+                self.last_input = now;
                 self.open_session(settings);
             }
             Kind::PING => {
@@ -100,10 +101,12 @@ impl Session {
             }
             Kind::ERROR => {
                 let failure = decode_failure(payload).ok_or(malformed)?;
+                self.clear_control();
                 self.end(CloseReason::Refused(failure));
             }
             Kind::CLOSE => {
                 let failure = decode_failure(payload).ok_or(malformed)?;
+                self.clear_control();
                 self.end(CloseReason::Peer(failure));
             }
             Kind::DRAIN => {
@@ -207,6 +210,23 @@ impl Session {
         }
     }
 
+    /// When the data class, which waits for the next round, needs a probe to begin it.
+    fn probe_timeout(&self) -> Option<Instant> {
+        let probing = self
+            .pings
+            .waiting
+            .iter()
+            .any(|ping| ping.purpose == Purpose::Probe);
+        (self.traffic.exists() && !self.traffic.data_yield.may_send() && !probing)
+            .then(|| self.pings.probed_at + PROBE_INTERVAL)
+    }
+
+    /// Forgets the control frames that have not gone out.
+    fn clear_control(&mut self) {
+        self.control.clear();
+        self.control_answers = 0;
+    }
+
     /// Asks the peer to begin nothing new and closes once everything that runs has ended, or after
     /// the configured time. `retry_after_ms` tells it when to come back. Asking twice is no error.
     //= protocol/session.md#drain
@@ -275,8 +295,10 @@ impl Session {
             .any(|(_, stream)| stream.id.is_lane() && stream.has_work());
         if self.phase == Phase::Open
             && self.is_drain_final()
+            // The peer must hear of both phases before the CLOSE.
+            && self.control.is_empty()
             && self.traffic.incoming.live() == 0
-            && self.traffic.outgoing.live() == 0
+            && !self.traffic.outgoing.is_owed()
             && streams == 0
             && !queued
         {
@@ -299,15 +321,11 @@ impl Session {
                 continue;
             };
             let class = slot.lane.class().index();
-            // What is still queued goes out later and is refused then, as all that comes late.
-            let sent = slot.sequence < traffic.requests_sent[class];
-            if slot.owed && sent && slot.sequence >= processed[class] {
-                slot.owed = false;
-                if slot.wanted && slot.outcome.is_none() {
-                    slot.outcome = Some(Err(CallError::NotProcessed));
-                    self.events.push_back(Event::Completed(ExchangeKey(correlation)));
-                }
-                self.settle(correlation);
+            // The peer refuses them when they arrive, and that answer frees the exchange: it may be
+            // under way already, or the request may still be queued here.
+            if slot.owed && slot.sequence >= processed[class] && slot.wanted && slot.outcome.is_none() {
+                slot.outcome = Some(Err(CallError::NotProcessed));
+                self.events.push_back(Event::Completed(ExchangeKey(correlation)));
             }
         }
     }
@@ -324,7 +342,7 @@ impl Session {
 
     fn close_with(&mut self, failure: Failure) {
         let payload = encode_failure(&failure);
-        self.control.clear();
+        self.clear_control();
         self.push_control(Kind::CLOSE, StreamId::CONTROL, Flags::NONE, 0, payload);
         self.end(CloseReason::Local(failure));
     }
@@ -332,7 +350,7 @@ impl Session {
     /// The link has ended. Without a CLOSE before it, that is a loss.
     pub fn handle_eof(&mut self, now: Instant) {
         let _ = now;
-        self.control.clear();
+        self.clear_control();
         self.end(CloseReason::LinkLost);
         self.debug_check();
     }
@@ -340,7 +358,7 @@ impl Session {
     /// The peer broke the protocol: it is told so, and everything ends.
     pub(super) fn fail(&mut self, error: SessionError) {
         let payload = encode_failure(&Failure::new(error.code(), error.to_string()));
-        self.control.clear();
+        self.clear_control();
         self.push_control(Kind::ERROR, StreamId::CONTROL, Flags::NONE, 0, payload);
         self.end(CloseReason::Error(error));
     }
@@ -422,6 +440,7 @@ impl Session {
                 self.timers.next(),
                 self.keepalive_timeout(),
                 self.critical_timeout(),
+                self.probe_timeout(),
                 self.drain.as_ref().map(|drain| drain.until),
             ]
             .into_iter()
@@ -464,7 +483,7 @@ impl Session {
                 let timeout = self.config.limits.handshake_timeout;
                 if now.saturating_duration_since(self.last_input) >= timeout {
                     let failure = Failure::new(ErrorCode::HANDSHAKE_TIMEOUT, "the opening took too long");
-                    self.control.clear();
+                    self.clear_control();
                     self.push_control(
                         Kind::ERROR,
                         StreamId::CONTROL,
@@ -501,6 +520,7 @@ impl Session {
             }
         }
         self.critical_tick(now);
+        self.probe(now);
         if self.drain.as_ref().is_some_and(|drain| drain.until <= now) {
             self.events.push_back(Event::Drained);
             self.close_with(Failure::new(ErrorCode::OK, "the drain took too long"));
@@ -519,7 +539,7 @@ impl Session {
         match self.unanswered() {
             Some(sent_at) if now.saturating_duration_since(sent_at) >= timeout => {
                 let failure = Failure::new(ErrorCode::TIMEOUT, "nothing was heard");
-                self.control.clear();
+                self.clear_control();
                 self.push_control(
                     Kind::ERROR,
                     StreamId::CONTROL,
@@ -531,7 +551,9 @@ impl Session {
                     now.saturating_duration_since(self.last_input),
                 ));
             }
-            None if now.saturating_duration_since(self.last_input) >= interval => {
+            None if now.saturating_duration_since(self.last_input) >= interval
+                && self.pings.waiting.len() < PINGS_UNANSWERED_MAX =>
+            {
                 self.push_ping(now, Purpose::Keepalive);
             }
             _ => {}
@@ -546,6 +568,9 @@ impl Session {
 
 /// PINGs that may wait for their answer at once.
 const PINGS_WAITING_MAX: usize = 16;
+
+/// A peer that talks but answers no PING is asked no more after so many.
+const PINGS_UNANSWERED_MAX: usize = 64;
 
 /// The least time between two probes of the round trip.
 const PROBE_INTERVAL: Duration = Duration::from_millis(100);

@@ -56,8 +56,8 @@ pub struct Session {
 
     send_credit: SendCredit,
     recv_window: RecvWindow,
-    /// The connection's credit is spent: only what needs none may go.
-    credit_blocked: bool,
+    /// Frames in `control` that the peer caused.
+    control_answers: usize,
 
     opened: StreamCount,
     accepted: StreamCount,
@@ -124,7 +124,7 @@ impl Session {
             core_received: FrameCount::default(),
             send_credit: SendCredit::default(),
             recv_window: RecvWindow::new(limits.window_connection),
-            credit_blocked: false,
+            control_answers: 0,
             opened: StreamCount::default(),
             accepted: StreamCount {
                 limit: u64::from(limits.max_streams),
@@ -263,7 +263,7 @@ impl Session {
     fn note_credit(&mut self, index: u32) {
         if let Some(stream) = self.traffic.streams.at_mut(index)
             && !stream.recv.credit_due
-            && stream.has_credit()
+            && stream.wants_credit()
             && stream.recv.window.is_due()
         {
             stream.recv.credit_due = true;
@@ -276,6 +276,7 @@ impl Session {
     fn schedule(&mut self, index: u32) {
         if let Some(stream) = self.traffic.streams.at_mut(index)
             && !stream.send.ready
+            && !stream.send.parked
             && stream.has_work()
             && stream.class() != Class::Critical
         {

@@ -472,7 +472,7 @@ impl Session {
         if stream.id.is_lane() {
             return;
         }
-        if stream.is_finished() && stream.theirs && !stream.acked {
+        if self.phase == Phase::Open && stream.is_finished() && stream.theirs && !stream.acked {
             stream.acked = true;
             let (id, sent) = (stream.id, stream.send.credit.sent);
             self.push_control(
@@ -503,6 +503,10 @@ impl Session {
         let Some(stream) = self.traffic.streams.remove(index) else {
             return;
         };
+        if stream.send.ready {
+            // The slot may be another stream's soon, perhaps of another class.
+            self.traffic.scheduler.remove(stream.class(), index);
+        }
         debug_assert!(stream.recv.queue.is_empty());
         if stream.theirs {
             self.accepted.ended += 1;

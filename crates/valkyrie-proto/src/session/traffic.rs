@@ -28,10 +28,14 @@ pub(super) struct Traffic {
     pub(super) critical: CriticalBucket,
     pub(super) data_yield: DataYield,
     pub(super) rtt: Rtt,
+    /// Streams that wait for credit of the connection.
+    pub(super) parked: Vec<u32>,
     /// Streams that owe the peer a CREDIT.
     pub(super) credit_due: Vec<u32>,
     /// Bytes of half-arrived messages.
     pub(super) reassembly: u64,
+    /// Bytes of critical notifications that handlers hold.
+    pub(super) critical_pending: u64,
     /// Bytes of best-effort notifications that handlers hold.
     pub(super) best_effort_pending: u64,
     /// Bytes of notifications that handlers hold and that count against the connection's window.
@@ -64,7 +68,7 @@ impl LazyTraffic {
 impl Deref for LazyTraffic {
     type Target = Traffic;
 
-    #[inline]
+    #[inline(always)]
     fn deref(&self) -> &Traffic {
         match &self.0 {
             Some(traffic) => traffic,
@@ -74,9 +78,22 @@ impl Deref for LazyTraffic {
 }
 
 impl DerefMut for LazyTraffic {
-    #[inline]
+    #[inline(always)]
     fn deref_mut(&mut self) -> &mut Traffic {
-        self.0.get_or_insert_default()
+        if self.0.is_none() {
+            self.make();
+        }
+        match &mut self.0 {
+            Some(traffic) => traffic,
+            None => unreachable!("made just above"),
+        }
+    }
+}
+
+impl LazyTraffic {
+    #[cold]
+    fn make(&mut self) {
+        self.0 = Some(Box::default());
     }
 }
 

@@ -75,8 +75,8 @@ impl Session {
     fn may_send(&self, class: Class) -> bool {
         match class {
             Class::Bulk | Class::Critical => true,
-            Class::Data => !self.credit_blocked && self.traffic.data_yield.may_send(),
-            Class::System | Class::Job => !self.credit_blocked,
+            Class::Data => self.traffic.data_yield.may_send(),
+            Class::System | Class::Job => true,
         }
     }
 
@@ -136,12 +136,36 @@ impl Session {
             Served::More(_) => self.reschedule(index, true),
             Served::Idle => self.reschedule(index, false),
             Served::ConnectionBlocked => {
-                self.credit_blocked = true;
-                self.reschedule(index, true);
+                self.park(index);
+                self.reschedule(index, false);
             }
         }
         self.wake_sender(index);
         self.flush_cancels();
+    }
+
+    /// Takes a stream out of the queue until the connection has credit. Streams whose next frame
+    /// needs none go on.
+    fn park(&mut self, index: u32) {
+        if let Some(stream) = self.traffic.streams.at_mut(index)
+            && !core::mem::replace(&mut stream.send.parked, true)
+        {
+            self.traffic.parked.push(index);
+        }
+    }
+
+    /// The connection has credit again.
+    pub(super) fn unpark(&mut self) {
+        if !self.traffic.exists() {
+            return;
+        }
+        for index in core::mem::take(&mut self.traffic.parked) {
+            if let Some(stream) = self.traffic.streams.at_mut(index)
+                && core::mem::take(&mut stream.send.parked)
+            {
+                self.schedule(index);
+            }
+        }
     }
 
     /// After a visit: back into the queue, or out of it until credit or a message comes.
@@ -326,10 +350,12 @@ impl Session {
             let Some(stream) = self.traffic.streams.at_mut(index) else {
                 continue;
             };
-            if !core::mem::take(&mut stream.recv.credit_due) || !stream.mapped {
+            if !core::mem::take(&mut stream.recv.credit_due) || !stream.mapped || !stream.wants_credit() {
                 continue;
             }
             if stream.class() == Class::Job {
+                // Who only receives must know the round trip too, or no window would grow.
+                self.pings.traffic = true;
                 grow_window(stream, now, rtt, job_max);
             }
             Credit::Stream(stream.id, stream.recv.window.announce()).encode(&mut payload);
