@@ -20,6 +20,7 @@ mod runner;
 mod state;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 pub use limits::Limits;
 pub use machine::Schedule;

@@ -531,3 +531,15 @@ fn a_kill_while_the_kernel_was_out_of_memory_is_told_apart() {
         Outcome::Exited { code: 1 }
     );
 }
+
+/// Make a memory cgroup with a limit of about 40 MB, and name its `cgroup.procs` file in the variable.
+#[tokio::test]
+#[ignore = "needs a memory cgroup: OOM_CGROUP_PROCS=/sys/fs/cgroup/…/cgroup.procs"]
+async fn a_step_that_eats_all_memory_is_reported_as_such() {
+    let procs = std::env::var("OOM_CGROUP_PROCS").unwrap();
+    let script = format!("echo $$ > {procs}; head -c 200000000 /dev/zero | tail -c 150000000 > /dev/null");
+    assert_eq!(
+        Setup::default().run(&script).await.report.outcome,
+        Outcome::OutOfMemory
+    );
+}

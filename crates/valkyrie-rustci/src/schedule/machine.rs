@@ -13,31 +13,31 @@ use crate::pipeline::{JobIndex, Pipeline};
 /// One run of one pipeline.
 #[derive(Debug)]
 pub struct Schedule {
-    jobs: Vec<Job>,
-    runners: BTreeMap<RunnerId, Runner>,
+    pub(super) jobs: Vec<Job>,
+    pub(super) runners: BTreeMap<RunnerId, Runner>,
     limits: Limits,
     events: VecDeque<Event>,
-    done: Option<RunResult>,
+    pub(super) done: Option<RunResult>,
 }
 
 #[derive(Debug)]
-struct Job {
+pub(super) struct Job {
     needs: Vec<JobIndex>,
     labels: Vec<String>,
     timeout: Duration,
-    state: JobState,
+    pub(super) state: JobState,
     /// The number of the last offer.
-    attempts: u32,
+    pub(super) attempts: u32,
     /// Offers since the last acceptance that nobody took.
     unaccepted: u32,
     lost: u32,
-    stopping: Option<Stopping>,
+    pub(super) stopping: Option<Stopping>,
     /// Since when the job is ready and no connected runner has its labels.
     unmatched_since: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Stopping {
+pub(super) struct Stopping {
     cause: CancelCause,
     until: Instant,
 }
@@ -560,7 +560,7 @@ impl Schedule {
         }
     }
 
-    fn needs_met(&self, job: &Job) -> bool {
+    pub(super) fn needs_met(&self, job: &Job) -> bool {
         job.needs
             .iter()
             .all(|need| matches!(self.job(*need), Some(JobState::Succeeded)))
@@ -641,65 +641,6 @@ impl Schedule {
             attempt,
             accept_by,
         });
-    }
-
-    fn conclude(&self) -> RunResult {
-        let any = |wanted: fn(&JobState) -> bool| self.jobs.iter().any(|job| wanted(&job.state));
-        let failed = |state: &JobState| {
-            matches!(
-                state,
-                JobState::Failed { .. } | JobState::TimedOut { .. } | JobState::Lost { .. }
-            )
-        };
-        if any(failed) {
-            RunResult::Failed
-        } else if any(|state| *state == JobState::Cancelled) {
-            RunResult::Cancelled
-        } else {
-            RunResult::Succeeded
-        }
-    }
-
-    /// What must hold between any two calls.
-    #[cfg(any(test, debug_assertions))]
-    pub(super) fn check_invariants(&self) {
-        for (id, runner) in &self.runners {
-            let held = self
-                .jobs
-                .iter()
-                .filter(|job| job.state.holder().is_some_and(|(holder, _)| holder == *id));
-            assert_eq!(
-                held.count(),
-                runner.used as usize,
-                "the slots of runner {} are miscounted",
-                id.0
-            );
-            assert!(runner.used <= runner.slots, "runner {} is overfull", id.0);
-        }
-        for (at, job) in self.jobs.iter().enumerate() {
-            if let Some((runner, attempt)) = job.state.holder() {
-                assert!(
-                    self.runners.contains_key(&runner),
-                    "job {at} is held by a runner that is gone"
-                );
-                assert_eq!(attempt.0, job.attempts, "job {at} is held under an old number");
-                assert!(self.needs_met(job), "job {at} was given away before its needs");
-            }
-            assert!(
-                job.stopping.is_none() || job.state.holder().is_some(),
-                "job {at} is stopping and held by none"
-            );
-        }
-        let ended = self.jobs.iter().all(|job| job.state.is_terminal());
-        assert_eq!(
-            ended,
-            self.done.is_some(),
-            "the run ends exactly when its last job does"
-        );
-        assert!(
-            ended || self.poll_timeout().is_some(),
-            "a run that has not ended has nothing that will move it"
-        );
     }
 }
 
