@@ -73,23 +73,25 @@ impl Scheduler {
         ready[RUNGS].then_some(Class::Bulk)
     }
 
-    /// Charges a class for what it sent.
+    /// Charges a class for what it sent. Data is not counted as waiting while it may not send.
     #[inline]
-    pub(crate) fn charge(&mut self, class: Class, bytes: u64, shares: &Shares) {
+    pub(crate) fn charge(&mut self, class: Class, bytes: u64, shares: &Shares, data_may_send: bool) {
         let place = rung(class);
+        let mut wants = self.ready.each_ref().map(|ready| !ready.is_empty());
+        wants[rung(Class::Data)] &= data_may_send;
         for (level, share) in [shares.system, shares.job, shares.data].into_iter().enumerate() {
             let share = u64::from(share);
             let rung = &mut self.rungs[level];
-            // The side that did not want to send must not save up time for later.
+            // The side that did not want to send, or may not, must not save up time for later.
             if level == place {
                 rung.own += bytes * 1000 / share;
-                if self.ready[level + 1..].iter().all(BinaryHeap::is_empty) {
+                if !wants[level + 1..].contains(&true) {
                     rung.rest = rung.rest.max(rung.own);
                 }
                 return;
             }
             rung.rest += bytes * 1000 / (1000 - share);
-            if self.ready[level].is_empty() {
+            if !wants[level] {
                 rung.own = rung.own.max(rung.rest);
             }
         }

@@ -155,9 +155,7 @@ impl Pair {
                 if !node.session.wants_transmit() {
                     break;
                 }
-                let more = node
-                    .session
-                    .poll_transmit(now, &mut node.output, node.write_max);
+                let more = node.session.poll_transmit(now, &mut node.output, node.write_max);
                 node.check();
                 if !more {
                     break;

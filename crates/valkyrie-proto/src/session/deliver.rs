@@ -32,10 +32,7 @@ impl Session {
                 };
                 self.complete(header, Ok(message))
             }
-            kind if header.stream.is_lane() => {
-                self.deliver_notify(now, index, kind, extensions, payload);
-                Ok(())
-            }
+            kind if header.stream.is_lane() => self.deliver_notify(now, index, kind, extensions, payload),
             kind => {
                 self.deliver_data(
                     now,
@@ -120,7 +117,7 @@ impl Session {
         kind: Kind,
         extensions: Extensions,
         payload: Bytes,
-    ) {
+    ) -> Result<(), PeerMisbehaved> {
         let message = Message {
             kind,
             extensions,
@@ -128,17 +125,22 @@ impl Session {
         };
         let cost = message_cost(&message);
         let Some(stream) = self.traffic.streams.at_mut(index) else {
-            return;
+            return Ok(());
         };
         let (class, lane) = (stream.class(), stream.id);
         match class {
-            Class::Critical => {}
+            Class::Critical => {
+                if self.traffic.critical_pending + cost > u64::from(self.config.budgets.critical_bytes) {
+                    return Err(PeerMisbehaved::TooMuchCritical);
+                }
+                self.traffic.critical_pending += cost;
+            }
             Class::Bulk => {
                 if self.traffic.best_effort_pending + cost
                     > u64::from(self.config.limits.best_effort_queue_max)
                 {
                     self.traffic.stats.classes[class.index()].dropped_receiving += 1;
-                    return;
+                    return Ok(());
                 }
                 self.traffic.best_effort_pending += cost;
             }
@@ -156,8 +158,9 @@ impl Session {
             extensions: message.extensions,
             payload: message.payload,
             deadline,
-            cost: if class == Class::Critical { 0 } else { cost as u32 },
+            cost: cost as u32,
         }));
+        Ok(())
     }
 
     #[inline]

@@ -30,7 +30,7 @@ impl Session {
         deadline: Option<Duration>,
     ) -> Result<ExchangeKey, SendError> {
         let lane = StreamId::lane(class, self.side);
-        let index = match self.check_lane(class, lane, &request) {
+        let index = match self.check_lane(class, lane, &request, true) {
             Ok(index) => index,
             Err(refusal) => {
                 return Err(SendError {
@@ -52,7 +52,9 @@ impl Session {
         request.kind = Kind::REQUEST;
         if let Some(deadline) = deadline {
             request.extensions = with_deadline(request.extensions, deadline);
-            self.push_timer(now + deadline, Timer::Outgoing(key.0));
+            if let Some(at) = now.checked_add(deadline) {
+                self.push_timer(at, Timer::Outgoing(key.0));
+            }
         }
         self.enqueue_lane(index, class, priority, request, key.0, Flags::NONE);
         self.debug_check();
@@ -200,7 +202,7 @@ impl Session {
     ) -> Result<(), SendError> {
         let _ = now;
         let lane = StreamId::lane(class, self.side);
-        let index = match self.check_lane(class, lane, &message) {
+        let index = match self.check_lane(class, lane, &message, false) {
             Ok(index) => index,
             Err(refusal) => return Err(SendError { message, refusal }),
         };
@@ -221,7 +223,9 @@ impl Session {
     pub fn release_notify(&mut self, lane: StreamId, cost: u32) {
         let cost = u64::from(cost);
         match lane.class() {
-            Class::Critical => {}
+            Class::Critical => {
+                self.traffic.critical_pending = self.traffic.critical_pending.saturating_sub(cost);
+            }
             Class::Bulk => {
                 self.traffic.best_effort_pending = self.traffic.best_effort_pending.saturating_sub(cost)
             }
@@ -246,7 +250,13 @@ impl Session {
 
     /// What must hold before a message goes onto a lane.
     #[inline]
-    fn check_lane(&mut self, class: Class, lane: StreamId, message: &Message) -> Result<u32, Refusal> {
+    fn check_lane(
+        &mut self,
+        class: Class,
+        lane: StreamId,
+        message: &Message,
+        call: bool,
+    ) -> Result<u32, Refusal> {
         self.admit()?;
         let max = self.message_max(class);
         if message.payload.len() > max as usize {
@@ -255,13 +265,15 @@ impl Session {
                 max,
             });
         }
-        if !is_application_kind(message.kind) && !matches!(message.kind, Kind::REQUEST | Kind::NOTIFY) {
+        let own = if call { Kind::REQUEST } else { Kind::NOTIFY };
+        if !is_application_kind(message.kind) && message.kind != own {
             return Err(ApiMisuse::Kind.into());
         }
         let index = self.lane(lane);
         let full = u64::from(self.config.limits.send_queue_max);
         if let Some(stream) = self.traffic.streams.at_mut(index)
-            && class != Class::Bulk
+            // In the bulk class a notification makes room for itself; a request must be kept.
+            && (class != Class::Bulk || call)
             && stream.send.queued >= full
         {
             stream.send.blocked = true;

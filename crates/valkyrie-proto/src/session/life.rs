@@ -507,7 +507,7 @@ impl Session {
                         .traffic
                         .streams
                         .get(key)
-                        .is_some_and(|stream| !stream.is_finished())
+                        .is_some_and(|stream| stream.failure().is_none() && !stream.is_finished())
                     {
                         self.traffic.stats.deadlines_passed += 1;
                         self.reset(

@@ -60,7 +60,9 @@ impl Session {
         }
         if let Some(deadline) = deadline {
             extensions = with_deadline(extensions, deadline);
-            self.push_timer(now + deadline, key.into());
+            if let Some(at) = now.checked_add(deadline) {
+                self.push_timer(at, key.into());
+            }
         }
         let message = Message {
             kind: Kind::OPEN,
@@ -106,7 +108,7 @@ impl Session {
     pub(super) fn accept(&mut self, now: Instant, header: &Header, extensions: Extensions, payload: Bytes) {
         let id = header.stream;
         let key = self.make_stream(id, true);
-        let priority = header.priority.clamp_to(id.class()).byte();
+        let priority = self.priority(id.class(), Some(header.priority));
         if let Some(stream) = self.traffic.streams.get_mut(key) {
             stream.send.priority = priority;
         }
@@ -227,6 +229,8 @@ impl Session {
         } else {
             if id.class() == Class::Bulk {
                 self.make_room(index, cost);
+            } else if id.class() == Class::Critical {
+                self.traffic.critical.note(index);
             }
             let Some(stream) = self.traffic.streams.at_mut(index) else {
                 return;
@@ -506,6 +510,9 @@ impl Session {
         if stream.send.ready {
             // The slot may be another stream's soon, perhaps of another class.
             self.traffic.scheduler.remove(stream.class(), index);
+        }
+        if stream.send.parked {
+            self.traffic.parked.retain(|&parked| parked != index);
         }
         debug_assert!(stream.recv.queue.is_empty());
         if stream.theirs {

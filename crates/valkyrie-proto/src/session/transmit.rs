@@ -82,6 +82,7 @@ impl Session {
 
     fn transmit_next(&mut self, now: Instant, batch: &mut Batch, max_bytes: usize) -> bool {
         if let Some((header, payload)) = self.control.pop_front() {
+            self.control_answers -= usize::from(is_answer(header.kind));
             self.count_sent(header.stream.class(), 1, (Header::LEN + payload.len()) as u64);
             push(batch, header, &[], payload);
             return true;
@@ -123,9 +124,10 @@ impl Session {
         };
         let bytes = (batch.len() - start) as u64;
         self.count_sent(class, frames, bytes);
+        let data = self.may_send(Class::Data);
         self.traffic
             .scheduler
-            .charge(class, bytes, &self.config.policy.shares);
+            .charge(class, bytes, &self.config.policy.shares, data);
         if class == Class::Data {
             self.traffic.data_yield.on_sent(bytes);
         }
@@ -213,10 +215,11 @@ impl Session {
             Some(Queued::Run(_)) => self.send_run(index, batch, max_bytes),
             None if !stream.send.run.is_empty() => self.send_run(index, batch, max_bytes),
             None => {
-                if stream.send.finish {
-                    self.send_end(index, batch);
+                if !stream.send.finish {
+                    return Served::Idle;
                 }
-                Served::Idle
+                self.send_end(index, batch);
+                Served::More(1)
             }
         }
     }
@@ -380,9 +383,6 @@ impl Session {
 
     /// Sends one message of stream 0 if its token bucket has enough.
     fn transmit_critical(&mut self, now: Instant, batch: &mut Batch) -> bool {
-        if self.traffic.critical.stream.is_none() {
-            self.traffic.critical.stream = self.traffic.streams.find(StreamId::CONTROL);
-        }
         let Some(index) = self.traffic.critical.stream else {
             return false;
         };
@@ -439,8 +439,14 @@ impl Session {
         let mut header = Header::new(kind, stream);
         header.flags = flags;
         header.correlation = correlation;
+        self.control_answers += usize::from(is_answer(kind));
         self.control.push_back((header, payload));
     }
+}
+
+/// Whether a control frame answers one of the peer's.
+fn is_answer(kind: Kind) -> bool {
+    matches!(kind, Kind::PONG | Kind::STREAM_ACK)
 }
 
 /// The header of a message's next frame.
@@ -517,6 +523,11 @@ pub(super) struct CriticalBucket {
 }
 
 impl CriticalBucket {
+    /// Stream 0 has something to send from this slot.
+    pub(super) fn note(&mut self, index: u32) {
+        self.stream = Some(index);
+    }
+
     fn take(&mut self, now: Instant, cost: u64, rate: CriticalRate) -> bool {
         let per_second = u64::from(rate.bytes_per_second).max(1);
         // A burst smaller than the message would hold it back forever.
@@ -526,7 +537,8 @@ impl CriticalBucket {
         let filled = (elapsed.as_nanos() * u128::from(per_second) / 1_000_000_000) as u64;
         if filled > 0 {
             *tokens = (*tokens + filled).min(burst);
-            *at = now;
+            // The part of a token that is not full yet stays in the time that is counted next.
+            *at += Duration::from_nanos((u128::from(filled) * 1_000_000_000 / u128::from(per_second)) as u64);
         }
         if *tokens >= cost {
             *tokens -= cost;
