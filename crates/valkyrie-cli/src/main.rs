@@ -1,3 +1,53 @@
-//! The `valkyrie` command.
+//! The command line `valkyrie`: serve, call, measure and look into Valkyrie.
+//!
+//! It holds no protocol of its own. Read [`args`] first: it is what a person can type.
 
-fn main() {}
+mod args;
+mod bench;
+mod call;
+mod completions;
+mod decode;
+mod exit;
+mod fault;
+mod net;
+mod out;
+mod ping;
+mod process;
+mod serve;
+mod signals;
+mod units;
+
+use std::process::ExitCode;
+
+use crate::args::{Cli, Command};
+use crate::exit::CliError;
+use crate::out::{Notes, Out};
+
+fn main() -> ExitCode {
+    let cli = match Cli::parse_or_explain() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    let notes = Notes::new(cli.color, cli.json);
+    let mut out = Out::new(cli.color, cli.json);
+    match run(&cli, &mut out, notes).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // What was printed before the error is still wanted, unless output itself is what failed.
+            let _ = out.flush();
+            notes.error(&error);
+            error.exit.into()
+        }
+    }
+}
+
+fn run(cli: &Cli, out: &mut Out, notes: Notes) -> Result<(), CliError> {
+    match &cli.command {
+        Command::Serve(args) => serve::run(args, out, notes),
+        Command::Ping(args) => ping::run(args, out),
+        Command::Call(args) => call::run(args, out, notes),
+        Command::Bench(args) => bench::run(args, out, notes),
+        Command::Decode(args) => decode::run(args, out),
+        Command::Completions(args) => completions::run(args, out),
+    }
+}

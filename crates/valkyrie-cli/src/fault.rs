@@ -1,0 +1,162 @@
+//! From the library's errors to what a person reads and a script tests.
+
+use valkyrie_endpoint::{
+    BuildError, CallError, CloseReason, ConnectError, ErrorCode, ListenError, NotifyError, OpenError,
+    PingError, RecvError, Refusal, SendError, TransportError,
+};
+use valkyrie_frame::{DecodeError, HeaderError};
+use valkyrie_proto::SessionError;
+use valkyrie_transport::Fault;
+
+use crate::exit::{CliError, Exit};
+
+impl From<BuildError> for CliError {
+    fn from(error: BuildError) -> Self {
+        Self::new(Exit::Usage, error.to_string())
+    }
+}
+
+impl From<ListenError> for CliError {
+    fn from(error: ListenError) -> Self {
+        let message = error.to_string();
+        match error {
+            ListenError::Locator(_) => Self::new(Exit::Usage, message).hint(LOCATOR_HINT),
+            ListenError::Scheme(_) => Self::new(Exit::Usage, message).hint(SCHEME_HINT),
+            ListenError::Transport(error) => Self::new(transport_exit(&error, Exit::Local), message),
+            _ => Self::new(Exit::Local, message),
+        }
+    }
+}
+
+impl From<ConnectError> for CliError {
+    fn from(error: ConnectError) -> Self {
+        let message = error.to_string();
+        match error {
+            ConnectError::Locator(_) => Self::new(Exit::Usage, message).hint(LOCATOR_HINT),
+            ConnectError::Scheme(_) => Self::new(Exit::Usage, message).hint(SCHEME_HINT),
+            ConnectError::Transport(error) => Self::new(transport_exit(&error, Exit::Unreachable), message),
+            ConnectError::Session { reason, .. } => {
+                let error = Self::new(close_exit(&reason), message);
+                match reason {
+                    CloseReason::Error(SessionError::Decode(DecodeError::Header(HeaderError::Magic {
+                        ..
+                    }))) => error.hint("something else listens there, a web server perhaps; check the port"),
+                    CloseReason::LinkLost => {
+                        error.hint("the peer hung up without a word; it may speak another protocol")
+                    }
+                    CloseReason::HandshakeTimeout(_) => error.hint(
+                        "something listens there and is silent; it may speak another protocol, or hang",
+                    ),
+                    _ => error,
+                }
+            }
+            _ => Self::new(Exit::Unreachable, message),
+        }
+    }
+}
+
+impl From<CallError> for CliError {
+    fn from(error: CallError) -> Self {
+        let message = error.to_string();
+        let retry_after_ms = error.retry_after_ms();
+        let described = match error {
+            CallError::Failed(failure) => match failure.code {
+                ErrorCode::DEADLINE_EXCEEDED => Self::new(Exit::Deadline, message),
+                ErrorCode::NOT_FOUND => Self::new(Exit::Failed, message)
+                    .hint("`valkyrie call LOCATOR describe services` lists what a valkyrie server has"),
+                _ => Self::new(Exit::Failed, message),
+            },
+            CallError::DeadlineExceeded => {
+                Self::new(Exit::Deadline, message).hint("allow more with --timeout")
+            }
+            CallError::NotSent(refusal) => Self::new(refusal_exit(&refusal), message),
+            CallError::Method(_) => Self::new(Exit::Usage, message),
+            CallError::Lost(reason) => Self::new(close_exit(&reason), message),
+            _ => Self::new(Exit::Unreachable, message),
+        };
+        match retry_after_ms {
+            Some(ms) => described.hint(format!("the peer asks to try again in {ms} ms")),
+            None => described,
+        }
+    }
+}
+
+impl From<PingError> for CliError {
+    fn from(error: PingError) -> Self {
+        let message = error.to_string();
+        match error {
+            PingError::Lost(reason) => Self::new(close_exit(&reason), message),
+            _ => Self::new(Exit::Unreachable, message),
+        }
+    }
+}
+
+impl From<OpenError> for CliError {
+    fn from(error: OpenError) -> Self {
+        let message = error.to_string();
+        match error {
+            OpenError::Refused(refusal) => Self::new(refusal_exit(&refusal), message),
+            _ => Self::new(Exit::Usage, message),
+        }
+    }
+}
+
+impl From<NotifyError> for CliError {
+    fn from(error: NotifyError) -> Self {
+        let message = error.to_string();
+        match error {
+            NotifyError::NotSent(refusal) => Self::new(refusal_exit(&refusal), message),
+            _ => Self::new(Exit::Usage, message),
+        }
+    }
+}
+
+impl From<SendError> for CliError {
+    fn from(error: SendError) -> Self {
+        Self::new(refusal_exit(&error.refusal), error.to_string())
+    }
+}
+
+impl From<RecvError> for CliError {
+    fn from(error: RecvError) -> Self {
+        let message = error.to_string();
+        match error {
+            RecvError::Reset(failure) if failure.code == ErrorCode::DEADLINE_EXCEEDED => {
+                Self::new(Exit::Deadline, message)
+            }
+            RecvError::Lost(reason) => Self::new(close_exit(&reason), message),
+            _ => Self::new(Exit::Failed, message),
+        }
+    }
+}
+
+/// The code of a session's end that was not asked for.
+pub(crate) fn close_exit(reason: &CloseReason) -> Exit {
+    match reason {
+        CloseReason::Error(_) | CloseReason::Refused(_) => Exit::Protocol,
+        _ => Exit::Unreachable,
+    }
+}
+
+fn refusal_exit(refusal: &Refusal) -> Exit {
+    match refusal {
+        Refusal::MessageSize { .. } | Refusal::Misuse(_) => Exit::Usage,
+        Refusal::Reset(_) => Exit::Failed,
+        _ => Exit::Unreachable,
+    }
+}
+
+fn transport_exit(error: &TransportError, otherwise: Exit) -> Exit {
+    match error {
+        TransportError::PermissionDenied { .. }
+        | TransportError::AddressInUse { .. }
+        | TransportError::AddressNotAvailable { .. } => Exit::Local,
+        error if error.fault() == Fault::Caller => Exit::Usage,
+        error if error.fault() == Fault::Machine => Exit::Local,
+        _ => otherwise,
+    }
+}
+
+const LOCATOR_HINT: &str = "locators look like tcp://host:port, uds:///absolute/path or uds://@name";
+
+const SCHEME_HINT: &str = "this program speaks tcp and uds";
