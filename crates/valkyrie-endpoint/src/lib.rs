@@ -1,1 +1,57 @@
-//! Valkyrie endpoints: a link and a session as an async API.
+//! Valkyrie endpoints: links and sessions as an async API.
+//!
+//! An [`Endpoint`] listens on and dials any number of places. What it gets is a [`Connection`], which is the same on
+//! both sides whoever dialled: either may [call](Connection::call), [notify](Connection::notify) and
+//! [open streams](Connection::open), and either serves what its [`Services`] hold. Deadlines and cancellation pass
+//! through handlers by themselves, a handler that panics hurts nobody else, and a [`Dialer`] keeps a connection up.
+//!
+//! It runs on tokio. It is not a transport (give it some) and decides nothing about the wire: order, credit and
+//! limits are the session's, in `valkyrie-proto`.
+//!
+//! Read [`Endpoint`] first. Inside, `shared` says who writes when and why no wake-up is lost, `driver` is the one task
+//! of a connection, and `core` is what they share.
+
+mod accept;
+mod builder;
+mod call;
+mod clock;
+mod connection;
+mod context;
+mod core;
+mod dialer;
+mod driver;
+mod endpoint;
+mod error;
+mod handler;
+mod method;
+mod notify;
+mod redial;
+mod roster;
+mod services;
+mod shared;
+mod stream;
+mod task;
+mod wait;
+mod worker;
+
+pub use builder::EndpointBuilder;
+pub use call::Call;
+pub use connection::{Connection, ConnectionStats};
+pub use context::Context;
+pub use dialer::Dialer;
+pub use endpoint::{Endpoint, ToLocator};
+pub use error::{
+    BuildError, CallError, ConnectError, DialerError, ListenError, NotifyError, OpenError, PingError,
+    Processed, RecvError, SendError, ServicesError,
+};
+pub use method::{Method, MethodError, ToMethod};
+pub use notify::Notify;
+pub use redial::{Redial, WhileDown};
+pub use services::{Services, ServicesBuilder, Shape};
+pub use stream::{IncomingStream, Open, RecvStream, SendStream};
+
+pub use valkyrie_frame::{Class, ErrorCode, Extensions, Kind, Priority, Side};
+pub use valkyrie_proto::{
+    ApiMisuse, CloseReason, Config, Culprit, Failure, Keepalive, Limits, Message, Policy, Refusal, Stats,
+};
+pub use valkyrie_transport::{Link, Listener, Locator, Transport, TransportError};

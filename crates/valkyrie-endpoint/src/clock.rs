@@ -1,0 +1,42 @@
+//! The one place where time is read, and the deadline that nested calls inherit.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+/// Now, on the clock of the runtime: tests that pause tokio's clock pause ours with it.
+#[inline]
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+thread_local! {
+    /// The deadline of the handler that is being polled on this thread. It is set around each poll, so it is
+    /// right wherever the handler's task happens to run.
+    static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Runs `body` with `deadline` as what calls made inside inherit.
+#[inline]
+pub(crate) fn with_deadline<R>(deadline: Option<Instant>, body: impl FnOnce() -> R) -> R {
+    /// Puts the outer deadline back even when `body` panics.
+    struct Restore(Option<Instant>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            DEADLINE.set(self.0);
+        }
+    }
+    let _restore = Restore(DEADLINE.replace(deadline));
+    body()
+}
+
+/// What a call may take: the caller's own wish or what is left of the handler's deadline, the shorter.
+#[inline]
+pub(crate) fn allowance(now: Instant, wish: Option<Duration>) -> Option<Duration> {
+    let inherited = DEADLINE
+        .get()
+        .map(|deadline| deadline.saturating_duration_since(now));
+    match (wish, inherited) {
+        (Some(wish), Some(inherited)) => Some(wish.min(inherited)),
+        (wish, inherited) => wish.or(inherited),
+    }
+}

@@ -1,0 +1,296 @@
+//! An endpoint: all the places a program listens on and dials.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+use valkyrie_frame::{ErrorCode, Side};
+use valkyrie_proto::{Config, Failure, Session};
+use valkyrie_transport::{Link, Locator, LocatorError, Transport};
+
+use crate::accept::accept_all;
+use crate::driver::Driver;
+use crate::roster::Roster;
+use crate::shared::Shared;
+use crate::{ConnectError, Connection, Dialer, EndpointBuilder, ListenError, Redial, Services, clock};
+
+/// All the places a program listens on and dials, with the transports, limits and services they share. Cloning is a
+/// reference count; when the last clone is dropped listening ends, and connections live on.
+///
+/// ```
+/// use bytes::Bytes;
+/// use valkyrie_endpoint::{Endpoint, Services};
+/// use valkyrie_transport::mem::MemTransport;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let services = Services::builder().unary("echo", "echo", |_, payload| async move { Ok(payload) }).build()?;
+/// let endpoint = Endpoint::builder().transport(MemTransport::new()).services(services).build()?;
+/// endpoint.listen("mem://parlour").await?;
+///
+/// let connection = endpoint.connect("mem://parlour").await?;
+/// let answer = connection.call(("echo", "echo"), "hello").await?;
+/// assert_eq!(answer, "hello");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Endpoint {
+    inner: Arc<Inner>,
+}
+
+/// Called with connections that peers dialled.
+pub(crate) type OnConnection = dyn Fn(Connection) + Send + Sync;
+
+/// What an endpoint's clones share.
+pub(crate) struct Inner {
+    transports: HashMap<&'static str, Arc<dyn Transport>>,
+    config: Arc<Config>,
+    services: Services,
+    roster: Arc<Roster>,
+    on_connection: Option<Arc<OnConnection>>,
+    /// One a call to `listen`.
+    listeners: Mutex<Vec<AbortHandle>>,
+    draining: AtomicBool,
+}
+
+impl Inner {
+    pub(crate) fn new(
+        transports: HashMap<&'static str, Arc<dyn Transport>>,
+        config: Arc<Config>,
+        services: Services,
+        roster: Arc<Roster>,
+        on_connection: Option<Arc<OnConnection>>,
+    ) -> Self {
+        Self {
+            transports,
+            config,
+            services,
+            roster,
+            on_connection,
+            listeners: Mutex::default(),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// Begins a session over a link.
+    fn begin(&self, link: Box<dyn Link>, side: Side) -> Result<Connection, ConnectError> {
+        let Some(place) = self.roster.place() else {
+            return Err(ConnectError::Full(self.roster.connections_max()));
+        };
+        let session = Session::new(side, Arc::clone(&self.config), clock::now());
+        let roster = Arc::clone(&self.roster);
+        let shared = Arc::new(Shared::new(link, session, self.services.clone(), roster, place));
+        let connection = Connection::new(Arc::clone(&shared));
+        let driver = Driver::new(Arc::clone(&shared));
+        self.roster.insert(shared);
+        tokio::spawn(driver);
+        Ok(connection)
+    }
+
+    /// Begins a session over a link that a peer dialled. A link too many is dropped, which its peer notices.
+    pub(crate) fn accepted(self: &Arc<Self>, link: Box<dyn Link>) {
+        let Ok(connection) = self.begin(link, Side::Acceptor) else {
+            return;
+        };
+        if self.draining.load(Ordering::Acquire) {
+            connection.begin_drain(0);
+        }
+        if let Some(hook) = &self.on_connection {
+            let hook = Arc::clone(hook);
+            tokio::spawn(async move {
+                if connection.opened().await.is_ok() {
+                    hook(connection);
+                }
+            });
+        }
+    }
+
+    fn stop_listening(&self) {
+        let listeners = std::mem::take(&mut *self.listeners.lock().unwrap_or_else(PoisonError::into_inner));
+        listeners.iter().for_each(AbortHandle::abort);
+    }
+
+    fn transport(&self, locator: &Locator) -> Option<&Arc<dyn Transport>> {
+        self.transports.get(locator.scheme())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop_listening();
+    }
+}
+
+impl Endpoint {
+    /// Starts building an endpoint.
+    pub fn builder() -> EndpointBuilder {
+        EndpointBuilder::new()
+    }
+
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Listens on a place and serves every peer that dials it, until the endpoint drains or is dropped. Says the
+    /// locator to dial, with what the transport chose filled in. May be called for any number of places.
+    ///
+    /// # Errors
+    /// [`ListenError`]; nothing is bound.
+    pub async fn listen(&self, locator: impl ToLocator) -> Result<Locator, ListenError> {
+        let locator = locator.to_locator()?;
+        if self.inner.draining.load(Ordering::Acquire) {
+            return Err(ListenError::Draining);
+        }
+        let Some(transport) = self.inner.transport(&locator) else {
+            return Err(ListenError::Scheme(locator));
+        };
+        let listener = transport.listen(&locator).await?;
+        let bound = listener.locator().clone();
+        let task = tokio::spawn(accept_all(listener, Arc::downgrade(&self.inner)));
+        self.inner
+            .listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(task.abort_handle());
+        Ok(bound)
+    }
+
+    /// Dials a place once and waits until the session is open. It never retries: see [`Endpoint::dialer`]. Dropping
+    /// the future abandons the attempt.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; nothing is left open.
+    pub async fn connect(&self, locator: impl ToLocator) -> Result<Connection, ConnectError> {
+        let locator = locator.to_locator()?;
+        if self.inner.draining.load(Ordering::Acquire) {
+            return Err(ConnectError::Draining);
+        }
+        let Some(transport) = self.inner.transport(&locator) else {
+            return Err(ConnectError::Scheme(locator));
+        };
+        let link = transport.dial(&locator).await?;
+        let connection = self.inner.begin(link, Side::Dialer)?;
+        match connection.opened().await {
+            Ok(()) => Ok(connection),
+            Err(reason) => Err(ConnectError::Session { locator, reason }),
+        }
+    }
+
+    /// Keeps a connection to a place up: dials it, and dials it again whenever it is lost.
+    ///
+    /// # Errors
+    /// [`ConnectError`] when the locator or its scheme can never work; everything else is the policy's business.
+    pub fn dialer(&self, locator: impl ToLocator, redial: Redial) -> Result<Dialer, ConnectError> {
+        let locator = locator.to_locator()?;
+        if self.inner.transport(&locator).is_none() {
+            return Err(ConnectError::Scheme(locator));
+        }
+        Ok(Dialer::start(self.clone(), locator, redial))
+    }
+
+    /// The connections there are now, dialled and accepted, those that are still opening left out.
+    pub fn connections(&self) -> Vec<Connection> {
+        let live = self.inner.roster.snapshot();
+        live.into_iter()
+            .filter(|shared| {
+                let core = shared.lock();
+                core.peer.is_some() && core.closed.is_none()
+            })
+            .map(Connection::new)
+            .collect()
+    }
+
+    /// Ends the endpoint gently. Every peer is told to begin nothing new, then listening stops; what is running ends,
+    /// and each connection closes when it is done. What is still running after `timeout` is closed.
+    ///
+    /// Peers that dial while this goes on are told the same. Says how many connections had to be closed.
+    pub async fn drain(&self, timeout: Duration) -> usize {
+        self.inner.draining.store(true, Ordering::Release);
+        let tell = || {
+            let live = self
+                .inner
+                .roster
+                .snapshot()
+                .into_iter()
+                .map(Connection::new)
+                .collect::<Vec<_>>();
+            live.iter().for_each(|connection| connection.begin_drain(0));
+            live
+        };
+        tell();
+        self.inner.stop_listening();
+        // Those that were accepted between the two.
+        let live = tell();
+        let over = async {
+            for connection in &live {
+                connection.closed().await;
+            }
+        };
+        if tokio::time::timeout(timeout, over).await.is_ok() {
+            return 0;
+        }
+        let mut closed = 0;
+        for connection in live.iter().filter(|connection| !connection.is_closed()) {
+            let text = "the endpoint went down before this connection had drained";
+            connection.close_with(Failure::new(ErrorCode::UNAVAILABLE, text));
+            closed += 1;
+        }
+        for connection in &live {
+            connection.closed().await;
+        }
+        closed
+    }
+
+    /// The services that peers may call.
+    pub fn services(&self) -> &Services {
+        &self.inner.services
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("schemes", &self.inner.transports.keys().collect::<Vec<_>>())
+            .field("services", &self.inner.services)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What names a place: a [`Locator`], or its text.
+pub trait ToLocator {
+    /// The locator.
+    ///
+    /// # Errors
+    /// [`LocatorError`]: the text is no locator.
+    fn to_locator(self) -> Result<Locator, LocatorError>;
+}
+
+impl ToLocator for Locator {
+    fn to_locator(self) -> Result<Locator, LocatorError> {
+        Ok(self)
+    }
+}
+
+impl ToLocator for &Locator {
+    fn to_locator(self) -> Result<Locator, LocatorError> {
+        Ok(self.clone())
+    }
+}
+
+impl ToLocator for &str {
+    fn to_locator(self) -> Result<Locator, LocatorError> {
+        self.parse()
+    }
+}
+
+impl ToLocator for &String {
+    fn to_locator(self) -> Result<Locator, LocatorError> {
+        self.parse()
+    }
+}

@@ -1,0 +1,390 @@
+//! What the handles of a connection and its driver share, and who writes when.
+//!
+//! There are two locks. `core` guards the session and is held for moments. `link` guards the link and is held across
+//! system calls. The order is link, then core; nobody waits for `link` but the driver, everybody else only tries.
+//!
+//! # Who writes
+//! Whoever pushes something into the session ends with [`Shared::commit`]. If the wire is idle (nothing else is
+//! outstanding) the pusher writes by itself, which saves the hop to the driver. Otherwise the driver is woken once, and
+//! what everybody else pushes before it runs goes out with it as one batch.
+//!
+//! # Why no push is forgotten
+//! All of these happen under `core`. A push that finds `flush_pending` or `wire_blocked` set does nothing more, because:
+//! - `flush_pending` is set only together with waking the driver, and cleared only where the session is asked for
+//!   frames ([`Shared::transmit`]). So while it is set, a driver poll that will ask the session is still to come.
+//! - `wire_blocked` is set only by who holds `link` and has just been told `Pending` with the driver's waker, and is
+//!   cleared only where the session is asked again. So while it is set, the link owes the driver a wake.
+//!
+//! A push that finds neither set either wakes the driver or asks the session itself. One that wants to write itself and
+//! finds `link` taken cannot know whether the holder has asked already, so it wakes the driver.
+
+use std::io::IoSlice;
+use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use bytes::{Buf, BytesMut};
+use valkyrie_frame::Batch;
+use valkyrie_proto::{Session, Side};
+use valkyrie_transport::{Lane, Link};
+
+use crate::clock;
+use crate::core::{Arrivals, Core};
+use crate::roster::Roster;
+use crate::services::Services;
+use crate::worker;
+
+/// One connection.
+pub(crate) struct Shared {
+    core: Mutex<Core>,
+    link: Mutex<LinkState>,
+    pub(crate) services: Services,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) id: u64,
+    pub(crate) side: Side,
+    /// How many [`Connection`](crate::Connection)s and streams refer to it: the last one of a dialled connection
+    /// closes it.
+    pub(crate) handles: AtomicU64,
+    pub(crate) counters: Counters,
+    /// Who is at the other end, for people.
+    pub(crate) peer: Box<str>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("id", &self.id)
+            .field("side", &self.side)
+            .field("peer", &self.peer)
+            .finish()
+    }
+}
+
+/// What the endpoint itself counts of a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) unrouted: AtomicU64,
+    pub(crate) panics: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn add(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What is behind the second lock.
+pub(crate) struct LinkState {
+    /// Gone once the connection has ended.
+    pub(crate) link: Option<Box<dyn Link>>,
+    /// Frames that the link has not taken yet.
+    unsent: Option<Box<Batch>>,
+    /// The link took an error instead of bytes; nothing more is written.
+    pub(crate) failed: bool,
+    /// Nothing more is read: the peer has ended its direction, or has said what no session can hear.
+    pub(crate) deaf: bool,
+    /// The beginning of a frame.
+    input: BytesMut,
+}
+
+/// How soon what was pushed should be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// By the pusher if it can: nothing else is under way that it could travel with.
+    Now,
+    /// With whatever else is pushed until the driver runs.
+    Soon,
+}
+
+/// What a pusher does after it has let go of the core.
+enum Flush {
+    Nothing,
+    Direct,
+    Wake(Option<Waker>),
+}
+
+impl Shared {
+    pub(crate) fn new(
+        link: Box<dyn Link>,
+        session: Session,
+        services: Services,
+        roster: Arc<Roster>,
+        id: u64,
+    ) -> Self {
+        Self {
+            side: session.side(),
+            peer: link.peer().into_boxed_str(),
+            core: Mutex::new(Core::new(session)),
+            link: Mutex::new(LinkState {
+                link: Some(link),
+                unsent: None,
+                failed: false,
+                deaf: false,
+                input: BytesMut::new(),
+            }),
+            services,
+            roster,
+            id,
+            handles: AtomicU64::new(0),
+            counters: Counters::default(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Core> {
+        // No code of the application runs under this lock; if the session panicked, its own checks are what is left.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The link, for the driver, which alone may wait for it.
+    pub(crate) fn lock_link(&self) -> MutexGuard<'_, LinkState> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn try_lock_link(&self) -> Option<MutexGuard<'_, LinkState>> {
+        match self.link.try_lock() {
+            Ok(link) => Some(link),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Ends an operation on the core: lets go of it, wakes whom its events woke, and sees that what it pushed is
+    /// written.
+    #[inline]
+    pub(crate) fn commit(&self, core: MutexGuard<'_, Core>, urgency: Urgency) {
+        self.commit_with(core, urgency, Vec::new());
+    }
+
+    /// [`Shared::commit`] with wakers that the operation itself has collected.
+    pub(crate) fn commit_with(
+        &self,
+        mut core: MutexGuard<'_, Core>,
+        urgency: Urgency,
+        mut wakers: Vec<Waker>,
+    ) {
+        let mut arrivals = Arrivals::default();
+        core.pump(&mut wakers, &mut arrivals);
+        let flush = if arrivals.is_empty() {
+            core.plan_flush(urgency)
+        } else {
+            core.keep_stray(arrivals);
+            core.flush_pending = true;
+            Flush::Wake(core.driver.clone())
+        };
+        drop(core);
+        wakers.into_iter().for_each(Waker::wake);
+        match flush {
+            Flush::Nothing => {}
+            Flush::Direct => self.write_directly(),
+            Flush::Wake(driver) => {
+                if let Some(driver) = driver {
+                    driver.wake();
+                }
+            }
+        }
+    }
+
+    /// Writes what the session has, unless somebody else has the link.
+    fn write_directly(&self) {
+        let Some(mut link) = self.try_lock_link() else {
+            let driver = self.lock().plan_wake();
+            if let Some(driver) = driver {
+                driver.wake();
+            }
+            return;
+        };
+        let Some(driver) = self.lock().driver.clone() else {
+            // The driver has not run yet; its first poll writes everything.
+            return;
+        };
+        let mut cx = Context::from_waker(&driver);
+        // What is left when this returns `Pending` is the driver's: it is registered with the link.
+        if let Poll::Ready(Transmitted::Failed) =
+            self.transmit(&mut link, &mut cx, clock::now(), DIRECT_ROUNDS_MAX)
+        {
+            driver.wake_by_ref();
+        }
+    }
+
+    /// Moves frames from the session to the link until there is none, the link is full or `rounds` batches went out.
+    ///
+    /// `Pending` means that `cx` is registered with the link.
+    pub(crate) fn transmit(
+        &self,
+        state: &mut LinkState,
+        cx: &mut Context<'_>,
+        now: Instant,
+        rounds: usize,
+    ) -> Poll<Transmitted> {
+        let Some(link) = &mut state.link else {
+            return Poll::Ready(Transmitted::All);
+        };
+        if state.failed {
+            return Poll::Ready(Transmitted::Failed);
+        }
+        let mut batch = match state.unsent.take() {
+            Some(unsent) => unsent,
+            None => worker::take_batch(),
+        };
+        for _ in 0..rounds {
+            let mut more = true;
+            if batch.is_empty() {
+                let mut core = self.lock();
+                core.flush_pending = false;
+                core.wire_blocked = false;
+                core.queued_bytes = 0;
+                core.session.poll_transmit(now, &mut batch, BATCH_BYTES_MAX);
+                more = core.session.wants_transmit();
+                // What went out made room for others, or was the last thing to go.
+                let mut wakers = Vec::new();
+                let mut arrivals = Arrivals::default();
+                core.pump(&mut wakers, &mut arrivals);
+                if !arrivals.is_empty() {
+                    core.keep_stray(arrivals);
+                    wakers.extend(core.driver.clone());
+                }
+                drop(core);
+                wakers.into_iter().for_each(Waker::wake);
+            }
+            match write_out(&mut **link, cx, &mut batch) {
+                Poll::Ready(Ok(())) if more => {}
+                Poll::Ready(Ok(())) => {
+                    worker::put_batch(batch);
+                    return Poll::Ready(Transmitted::All);
+                }
+                Poll::Ready(Err(_)) => {
+                    // Nobody reads any more. The session learns it from the driver, which reads what is left first:
+                    // a peer's CLOSE may say why.
+                    state.failed = true;
+                    return Poll::Ready(Transmitted::Failed);
+                }
+                Poll::Pending => {
+                    state.unsent = Some(batch);
+                    self.lock().wire_blocked = true;
+                    return Poll::Pending;
+                }
+            }
+        }
+        worker::put_batch(batch);
+        let mut core = self.lock();
+        // The link has just taken a whole batch.
+        core.wire_blocked = false;
+        let driver = core.plan_wake();
+        drop(core);
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+        Poll::Ready(Transmitted::Some)
+    }
+}
+
+/// How far [`Shared::transmit`] came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transmitted {
+    /// Everything is with the link.
+    All,
+    /// There is more; the driver has been woken for it.
+    Some,
+    /// The link does not take anything any more.
+    Failed,
+}
+
+impl Core {
+    /// Decides who writes what has just been pushed. The module's documentation says why nothing is forgotten.
+    fn plan_flush(&mut self, urgency: Urgency) -> Flush {
+        if self.flush_pending || self.wire_blocked || !self.session.wants_transmit() {
+            return Flush::Nothing;
+        }
+        if urgency == Urgency::Now || self.queued_bytes >= DIRECT_WRITE_BYTES {
+            return Flush::Direct;
+        }
+        self.flush_pending = true;
+        Flush::Wake(self.driver.clone())
+    }
+
+    /// The same for somebody who cannot write: the driver, if it has to be woken for what there is to send.
+    fn plan_wake(&mut self) -> Option<Waker> {
+        if self.flush_pending || self.wire_blocked || !self.session.wants_transmit() {
+            return None;
+        }
+        self.flush_pending = true;
+        self.driver.clone()
+    }
+}
+
+/// Writes a batch until it is empty or the link is full.
+fn write_out(link: &mut dyn Link, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<std::io::Result<()>> {
+    while !batch.is_empty() {
+        let written = {
+            let mut slices = [IoSlice::new(&[]); WRITE_SLICES_MAX];
+            let mut count = 0;
+            for (slot, chunk) in slices.iter_mut().zip(batch.chunks()) {
+                *slot = IoSlice::new(chunk);
+                count += 1;
+            }
+            match link.poll_write(cx, Lane::FIRST, &slices[..count]) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(written)) => written,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        };
+        batch.advance(written);
+    }
+    Poll::Ready(Ok(()))
+}
+
+impl LinkState {
+    /// Lets go of the link and of everything that was to go through it.
+    pub(crate) fn end(&mut self) {
+        self.link = None;
+        self.unsent = None;
+        self.input = BytesMut::new();
+    }
+
+    /// The buffer to read into: the one with a frame begun, or the worker's.
+    pub(crate) fn take_input(&mut self) -> BytesMut {
+        if self.input.is_empty() {
+            worker::take_input()
+        } else {
+            mem::take(&mut self.input)
+        }
+    }
+
+    /// Keeps the beginning of a frame. A long one keeps its memory; a short one is copied out of the worker's buffer,
+    /// so that a peer that stops in the middle of a header cannot hold 64 KiB.
+    pub(crate) fn put_input(&mut self, mut input: BytesMut, begun_frame_bytes: usize) {
+        if input.is_empty() {
+            worker::put_input(input);
+        } else if input.len() < KEEP_INPUT_BYTES {
+            let mut kept = BytesMut::with_capacity(input.len());
+            kept.extend_from_slice(&input);
+            self.input = kept;
+            input.clear();
+            worker::put_input(input);
+        } else {
+            input.reserve(begun_frame_bytes.saturating_sub(input.len()));
+            self.input = input;
+        }
+    }
+}
+
+/// Bytes of one batch: what a socket buffer takes at once, and four of the largest default frames, so that the order
+/// of frames is decided late.
+const BATCH_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes pushed at which the pusher writes by itself although other work is under way: a full batch gains nothing by
+/// waiting.
+const DIRECT_WRITE_BYTES: usize = BATCH_BYTES_MAX;
+
+/// Batches that a pusher writes by itself before it leaves the rest to the driver: one caller must not work for all.
+const DIRECT_ROUNDS_MAX: usize = 2;
+
+/// Buffers of one vectored write: header and payload of 32 large frames, two batches' worth.
+const WRITE_SLICES_MAX: usize = 64;
+
+/// The beginning of a frame that is long enough to keep the buffer it lies in, a sixteenth of which it fills at least.
+const KEEP_INPUT_BYTES: usize = 4 * 1024;
