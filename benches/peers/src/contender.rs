@@ -1,0 +1,97 @@
+//! Who takes part.
+//!
+//! Each contender is a module with the same three functions: `serve` listens and never returns, `connect` opens one
+//! connection, and the client it returns runs one window at a time.
+
+mod bare;
+mod raw;
+mod tonic;
+mod valkyrie;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::address::{Address, Socket};
+use crate::failure::Failure;
+use crate::load::{Done, Load};
+use crate::scenario::Shape;
+
+/// One contender. The order is that of the turns and of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Contender {
+    /// Length-prefixed messages straight on tokio's sockets: the ceiling. It has no calls, so its answers must come
+    /// in order and nothing can be told apart.
+    Raw,
+    /// Length-prefixed messages with a call number and a table of who waits: the least that is an RPC.
+    Bare,
+    /// gRPC over HTTP/2, with a codec that passes bytes through.
+    Tonic,
+    /// This project.
+    Valkyrie,
+}
+
+/// A future of a client; one a window, so that boxing it costs nothing that is measured.
+pub(crate) type Running<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + 'a>>;
+
+/// One open connection of a contender.
+pub(crate) trait Client {
+    /// Runs one window and waits until everything that was sent is answered or acknowledged.
+    fn run<'a>(&'a mut self, shape: Shape, load: &'a Load) -> Running<'a, Done>;
+}
+
+/// Told once, when a server listens.
+pub(crate) type Ready = Box<dyn FnOnce(Address)>;
+
+impl Contender {
+    pub(crate) const ALL: [Self; 4] = [Self::Raw, Self::Bare, Self::Tonic, Self::Valkyrie];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Bare => "bare",
+            Self::Tonic => "tonic",
+            Self::Valkyrie => "valkyrie",
+        }
+    }
+
+    /// Serves until the process ends.
+    pub(crate) async fn serve(self, socket: Socket, ready: Ready) -> Result<(), Failure> {
+        match self {
+            Self::Raw => raw::serve(socket, ready).await,
+            Self::Bare => bare::serve(socket, ready).await,
+            Self::Tonic => tonic::serve(socket, ready).await,
+            Self::Valkyrie => valkyrie::serve(socket, ready).await,
+        }
+    }
+
+    /// Opens one connection.
+    pub(crate) async fn connect(self, address: &Address) -> Result<Box<dyn Client>, Failure> {
+        match self {
+            Self::Raw => raw::connect(address).await,
+            Self::Bare => bare::connect(address).await,
+            Self::Tonic => tonic::connect(address).await,
+            Self::Valkyrie => valkyrie::connect(address).await,
+        }
+    }
+
+    /// Opens one connection, uses it once for 64 bytes, and leaves it idle for as long as the returned value lives.
+    pub(crate) async fn connect_idle(self, address: &Address) -> Result<Box<dyn std::any::Any>, Failure> {
+        match self {
+            Self::Raw => raw::connect_idle(address).await,
+            Self::Bare => bare::connect_idle(address).await,
+            Self::Tonic => tonic::connect_idle(address).await,
+            Self::Valkyrie => valkyrie::connect_idle(address).await,
+        }
+    }
+}
+
+impl fmt::Display for Contender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}

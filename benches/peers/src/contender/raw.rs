@@ -1,0 +1,331 @@
+//! Length-prefixed messages straight on tokio's sockets.
+//!
+//! One byte at the start of a connection says what it is for. An echo sends complete messages back in one write; a
+//! sink counts messages and answers an empty one with their number; an idle connection waits without a buffer.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::time::Instant;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::Notify;
+
+use super::{Client, Ready, Running};
+use crate::address::{Address, Socket};
+use crate::failure::Failure;
+use crate::frames::{self, Frames, Listener, PREFIX, REPEATED_MAX, Stream};
+use crate::load::{Done, Load, Samples, histogram, sample};
+use crate::scenario::Shape;
+
+/// Accepts and serves each connection in a task of its own.
+pub(super) async fn serve(socket: Socket, ready: Ready) -> Result<(), Failure> {
+    let (listener, address) = Listener::bind(socket).await?;
+    ready(address);
+    let refused = Failure::io("accept");
+    match listener {
+        Listener::Tcp(listener) => loop {
+            let (stream, _) = listener.accept().await.map_err(&refused)?;
+            stream.set_nodelay(true).map_err(&refused)?;
+            tokio::spawn(serve_one(stream));
+        },
+        Listener::Uds(listener) => loop {
+            let (stream, _) = listener.accept().await.map_err(&refused)?;
+            tokio::spawn(serve_one(stream));
+        },
+    }
+}
+
+/// What is busy is boxed, so that the task of an idle connection is as small as it can be.
+async fn serve_one<S: Stream>(mut stream: S) {
+    // A client that goes away ends its connection, and that is all there is to say about it.
+    let _ = match stream.read_u8().await {
+        Ok(ECHO) => Box::pin(echo(stream)).await,
+        Ok(SINK) => Box::pin(sink(stream)).await,
+        Ok(IDLE) => loop {
+            if let Err(gone) = stream.read_u8().await {
+                break Err(gone);
+            }
+        },
+        Ok(_) => Err(io::ErrorKind::InvalidData.into()),
+        Err(gone) => Err(gone),
+    };
+}
+
+async fn echo<S: Stream>(mut stream: S) -> io::Result<()> {
+    let mut frames = Frames::with_capacity(BUFFER);
+    while frames.fill(&mut stream).await? {
+        let complete = frames.take_complete();
+        if !complete.is_empty() {
+            stream.write_all(complete).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn sink<S: Stream>(mut stream: S) -> io::Result<()> {
+    let mut frames = Frames::with_capacity(BUFFER);
+    let mut count = 0_u64;
+    while frames.fill(&mut stream).await? {
+        while let Some(payload) = frames.next() {
+            if payload.is_empty() {
+                stream.write_all(&count.to_le_bytes()).await?;
+                count = 0;
+            } else {
+                count += 1;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Opens a connection for each purpose; only one is used in a window.
+pub(super) async fn connect(address: &Address) -> Result<Box<dyn Client>, Failure> {
+    match address {
+        Address::Tcp(address) => {
+            pair(
+                frames::dial_tcp(*address).await?,
+                frames::dial_tcp(*address).await?,
+            )
+            .await
+        }
+        Address::Uds(path) => pair(frames::dial_uds(path).await?, frames::dial_uds(path).await?).await,
+    }
+}
+
+async fn pair<S: Stream>(mut echo: S, mut sink: S) -> Result<Box<dyn Client>, Failure> {
+    let refused = Failure::io("connect");
+    echo.write_u8(ECHO).await.map_err(&refused)?;
+    sink.write_u8(SINK).await.map_err(&refused)?;
+    let frames = Frames::with_capacity(BUFFER);
+    Ok(Box::new(RawClient {
+        echo,
+        sink,
+        frames,
+        scratch: Vec::with_capacity(BUFFER),
+    }))
+}
+
+/// The client's half of an idle connection.
+pub(super) async fn connect_idle(address: &Address) -> Result<Box<dyn Any>, Failure> {
+    let first = [&[IDLE][..], &[0; 64]].concat();
+    match address {
+        Address::Tcp(address) => {
+            let mut stream = frames::dial_tcp(*address).await?;
+            stream.write_all(&first).await.map_err(Failure::io("connect"))?;
+            Ok(Box::new(stream))
+        }
+        Address::Uds(path) => {
+            let mut stream = frames::dial_uds(path).await?;
+            stream.write_all(&first).await.map_err(Failure::io("connect"))?;
+            Ok(Box::new(stream))
+        }
+    }
+}
+
+struct RawClient<S> {
+    echo: S,
+    sink: S,
+    frames: Frames,
+    scratch: Vec<u8>,
+}
+
+impl<S: Stream> Client for RawClient<S> {
+    fn run<'a>(&'a mut self, shape: Shape, load: &'a Load) -> Running<'a, Done> {
+        Box::pin(async move {
+            let done = match shape {
+                Shape::Unary { in_flight: 1 } => self.ping_pong(load).await,
+                Shape::Unary { .. } => self.pipeline(load).await,
+                Shape::Stream => return self.stream(load).await,
+            };
+            done.map_err(Failure::io("echo"))
+        })
+    }
+}
+
+impl<S: Stream> RawClient<S> {
+    async fn ping_pong(&mut self, load: &Load) -> io::Result<Done> {
+        let mut samples = Samples::with_capacity(1 << 16);
+        let first = Instant::now();
+        loop {
+            let began = Instant::now();
+            frames::write_one(&mut self.echo, &mut self.scratch, &load.payload).await?;
+            loop {
+                if let Some(answer) = self.frames.next() {
+                    same_length(answer, &load.payload)?;
+                    break;
+                }
+                fill(&mut self.frames, &mut self.echo).await?;
+            }
+            let done = Instant::now();
+            samples.push(u32::try_from((done - began).as_nanos()).unwrap_or(u32::MAX));
+            if done - first >= load.duration {
+                break;
+            }
+        }
+        let (messages, elapsed) = (samples.len() as u64, first.elapsed());
+        Ok(Done {
+            messages,
+            elapsed,
+            latency_ns: histogram([&samples]),
+        })
+    }
+
+    /// Everything that the window allows is written at once; answers come in order.
+    async fn pipeline(&mut self, load: &Load) -> io::Result<Done> {
+        let (mut reader, mut writer) = tokio::io::split(&mut self.echo);
+        let flight = Flight::default();
+        let began = Instant::now();
+        let (sent, received) = tokio::join!(
+            send_all(&mut writer, &mut self.scratch, load, &flight),
+            receive_all(&mut reader, &mut self.frames, load, &flight),
+        );
+        sent?;
+        let samples = received?;
+        Ok(Done {
+            messages: flight.received.get(),
+            elapsed: began.elapsed(),
+            latency_ns: histogram([&samples]),
+        })
+    }
+
+    async fn stream(&mut self, load: &Load) -> Result<Done, Failure> {
+        let failed = Failure::io("stream");
+        let began = Instant::now();
+        let mut messages = 0;
+        while began.elapsed() < load.duration {
+            if load.payload.len() + PREFIX > BATCH {
+                frames::write_repeated(&mut self.sink, &load.payload, REPEATED_MAX)
+                    .await
+                    .map_err(&failed)?;
+                messages += REPEATED_MAX as u64;
+                continue;
+            }
+            self.scratch.clear();
+            while self.scratch.len() + PREFIX + load.payload.len() <= BATCH {
+                frames::push(&mut self.scratch, &load.payload);
+                messages += 1;
+            }
+            self.sink.write_all(&self.scratch).await.map_err(&failed)?;
+        }
+        frames::write_one(&mut self.sink, &mut self.scratch, &[])
+            .await
+            .map_err(&failed)?;
+        let mut count = [0; 8];
+        self.sink.read_exact(&mut count).await.map_err(&failed)?;
+        let received = u64::from_le_bytes(count);
+        if received != messages {
+            return Err(Failure::Lost {
+                sent: messages,
+                received,
+            });
+        }
+        Ok(Done {
+            messages,
+            elapsed: began.elapsed(),
+            latency_ns: None,
+        })
+    }
+}
+
+/// What the two halves of a pipelined client tell each other.
+#[derive(Default)]
+struct Flight {
+    sent: Cell<u64>,
+    received: Cell<u64>,
+    /// When a batch was written, and how many messages had been sent with it.
+    batches: RefCell<VecDeque<(Instant, u64)>>,
+    closed: Cell<bool>,
+    room: Notify,
+    more: Notify,
+}
+
+async fn send_all<S: Stream>(
+    writer: &mut WriteHalf<&mut S>,
+    scratch: &mut Vec<u8>,
+    load: &Load,
+    flight: &Flight,
+) -> io::Result<()> {
+    let began = Instant::now();
+    while began.elapsed() < load.duration {
+        let room = flight.received.get() + load.in_flight as u64 - flight.sent.get();
+        if room == 0 {
+            flight.room.notified().await;
+            continue;
+        }
+        let batch = room.min((BATCH / (PREFIX + load.payload.len())).max(1) as u64);
+        scratch.clear();
+        (0..batch).for_each(|_| frames::push(scratch, &load.payload));
+        flight.sent.set(flight.sent.get() + batch);
+        flight
+            .batches
+            .borrow_mut()
+            .push_back((Instant::now(), flight.sent.get()));
+        flight.more.notify_one();
+        writer.write_all(scratch).await?;
+    }
+    flight.closed.set(true);
+    flight.more.notify_one();
+    Ok(())
+}
+
+async fn receive_all<S: Stream>(
+    reader: &mut ReadHalf<&mut S>,
+    frames: &mut Frames,
+    load: &Load,
+    flight: &Flight,
+) -> io::Result<Samples> {
+    let mut samples = Samples::with_capacity(1 << 16);
+    loop {
+        if flight.received.get() == flight.sent.get() {
+            if flight.closed.get() {
+                return Ok(samples);
+            }
+            flight.more.notified().await;
+            continue;
+        }
+        fill(frames, reader).await?;
+        let mut received = flight.received.get();
+        while let Some(answer) = frames.next() {
+            same_length(answer, &load.payload)?;
+            received += 1;
+            let mut batches = flight.batches.borrow_mut();
+            let Some((began, last)) = batches.front().copied() else {
+                continue;
+            };
+            if received.is_multiple_of(load.calls_per_sample() as u64) {
+                samples.push(sample(began));
+            }
+            if received == last {
+                batches.pop_front();
+            }
+        }
+        flight.received.set(received);
+        flight.room.notify_one();
+    }
+}
+
+async fn fill<R: tokio::io::AsyncRead + Unpin>(frames: &mut Frames, reader: &mut R) -> io::Result<()> {
+    if frames.fill(reader).await? {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+fn same_length(answer: &[u8], payload: &[u8]) -> io::Result<()> {
+    if answer.len() == payload.len() {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::InvalidData.into())
+    }
+}
+
+const ECHO: u8 = b'E';
+const SINK: u8 = b'S';
+const IDLE: u8 = b'I';
+/// Holds a few of the largest messages.
+const BUFFER: usize = 256 * 1024;
+/// What is written at once: larger writes are split by the socket's own buffer.
+const BATCH: usize = 64 * 1024;

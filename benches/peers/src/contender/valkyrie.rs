@@ -1,0 +1,170 @@
+//! Valkyrie as an application uses it: an endpoint, a service with handlers, default limits.
+//!
+//! Streams are sent and received in batches, as a program does that has many small messages at hand.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use bytes::Bytes;
+use valkyrie_endpoint::{Connection, Endpoint, Message, Method, Services};
+use valkyrie_transport_tcp::TcpTransport;
+use valkyrie_transport_uds::UdsTransport;
+
+use super::{Client, Ready, Running};
+use crate::address::{Address, Socket};
+use crate::failure::Failure;
+use crate::frames;
+use crate::load::{Caller, Done, Load, call_once, closed_loop};
+use crate::scenario::Shape;
+
+/// Listens with an endpoint and waits for the end of the process.
+pub(super) async fn serve(socket: Socket, ready: Ready) -> Result<(), Failure> {
+    let services = Services::builder()
+        .unary(SERVICE, ECHO, |_, payload: Bytes| async move { Ok(payload) })
+        .stream(SERVICE, SINK, |_, mut send, mut recv| async move {
+            let mut batch = Vec::with_capacity(BATCH);
+            let mut count = 0_u64;
+            // A stream that broke off is the driver's to report.
+            while let Ok(received @ 1..) = recv.recv_many(&mut batch, BATCH).await {
+                count += received as u64;
+                batch.clear();
+            }
+            let _ = send.send(Bytes::copy_from_slice(&count.to_le_bytes())).await;
+            Ok(())
+        })
+        .build()
+        .map_err(Failure::of(NAME))?;
+    let endpoint = endpoint(services)?;
+    let address = match socket {
+        Socket::Tcp => {
+            let bound = endpoint
+                .listen("tcp://127.0.0.1:0")
+                .await
+                .map_err(Failure::of(NAME))?;
+            bound.to_string().parse()?
+        }
+        Socket::Uds => {
+            let address = Address::Uds(frames::free_path());
+            endpoint
+                .listen(&address.to_string())
+                .await
+                .map_err(Failure::of(NAME))?;
+            address
+        }
+    };
+    ready(address);
+    std::future::pending().await
+}
+
+fn endpoint(services: Services) -> Result<Endpoint, Failure> {
+    Endpoint::builder()
+        .transport(TcpTransport::new())
+        .transport(UdsTransport::new())
+        .services(services)
+        .build()
+        .map_err(Failure::of(NAME))
+}
+
+/// Opens one connection.
+pub(super) async fn connect(address: &Address) -> Result<Box<dyn Client>, Failure> {
+    Ok(Box::new(open(address).await?))
+}
+
+/// Opens one connection and makes one call.
+pub(super) async fn connect_idle(address: &Address) -> Result<Box<dyn Any>, Failure> {
+    let client = open(address).await?;
+    call_once(client.clone(), &Bytes::from_static(&[7; 64])).await?;
+    Ok(Box::new(client))
+}
+
+async fn open(address: &Address) -> Result<ValkyrieClient, Failure> {
+    let endpoint = endpoint(Services::default())?;
+    let connection = endpoint
+        .connect(&address.to_string())
+        .await
+        .map_err(Failure::of(NAME))?;
+    let echo = Method::new(SERVICE, ECHO).map_err(Failure::of(NAME))?;
+    Ok(ValkyrieClient {
+        connection,
+        echo,
+        _endpoint: endpoint,
+    })
+}
+
+#[derive(Clone)]
+struct ValkyrieClient {
+    connection: Connection,
+    echo: Method,
+    _endpoint: Endpoint,
+}
+
+impl Caller for ValkyrieClient {
+    async fn call(&mut self, payload: Bytes) -> Result<Bytes, Failure> {
+        self.connection
+            .call(&self.echo, payload)
+            .await
+            .map_err(Failure::of(NAME))
+    }
+}
+
+impl Client for ValkyrieClient {
+    fn run<'a>(&'a mut self, shape: Shape, load: &'a Load) -> Running<'a, Done> {
+        Box::pin(async move {
+            match shape {
+                Shape::Unary { .. } => closed_loop(self, load).await,
+                Shape::Stream => self.stream(load).await,
+            }
+        })
+    }
+}
+
+impl ValkyrieClient {
+    /// One stream; the one message that comes back is the number of those that arrived.
+    async fn stream(&mut self, load: &Load) -> Result<Done, Failure> {
+        let began = Instant::now();
+        let (mut send, mut recv) = self
+            .connection
+            .open((SERVICE, SINK))
+            .await
+            .map_err(Failure::of(NAME))?;
+        let mut waiting = VecDeque::with_capacity(BATCH);
+        let batch = (BATCH_BYTES / load.payload.len()).clamp(1, BATCH);
+        let mut messages = 0;
+        while began.elapsed() < load.duration {
+            while waiting.len() < batch {
+                waiting.push_back(Message::data(load.payload.clone()));
+                messages += 1;
+            }
+            send.send_many(&mut waiting).await.map_err(Failure::of(NAME))?;
+        }
+        while !waiting.is_empty() {
+            send.send_many(&mut waiting).await.map_err(Failure::of(NAME))?;
+        }
+        send.finish();
+        let count = recv.recv().await.map_err(Failure::of(NAME))?;
+        let received = count
+            .and_then(|count| count.payload.first_chunk().copied())
+            .map_or(0, u64::from_le_bytes);
+        if received != messages {
+            return Err(Failure::Lost {
+                sent: messages,
+                received,
+            });
+        }
+        Ok(Done {
+            messages,
+            elapsed: began.elapsed(),
+            latency_ns: None,
+        })
+    }
+}
+
+const NAME: &str = "valkyrie";
+const SERVICE: &str = "bench";
+const ECHO: &str = "echo";
+const SINK: &str = "sink";
+/// Messages handed over at once.
+const BATCH: usize = 256;
+/// Large messages are handed over a few at a time.
+const BATCH_BYTES: usize = 256 * 1024;
