@@ -329,6 +329,7 @@ impl Session {
         };
         if partial.kind != header.kind || partial.correlation != header.correlation || !extensions.is_empty()
         {
+            traffic.reassembly -= held as u64;
             return Err(PeerMisbehaved::FragmentMixed(header.stream));
         }
         if more {
