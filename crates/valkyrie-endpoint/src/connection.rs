@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use valkyrie_frame::{ErrorCode, Side};
-use valkyrie_proto::{CloseReason, Failure, Settings, Stats};
+use valkyrie_proto::{CloseReason, Failure, Refusal, Settings, Stats};
 
 use crate::core::Line;
 use crate::shared::{Shared, Urgency};
@@ -97,10 +97,7 @@ impl Connection {
                 self.0.lock().end_ping(self.1);
             }
         }
-        let mut core = self.shared.lock();
-        let token = core.begin_ping();
-        let sent = core.session.ping(clock::now(), token);
-        self.shared.commit(core, Urgency::Now);
+        let (token, sent) = self.begin_ping();
         let _forget = Forget(&self.shared, token);
         sent.map_err(PingError::NotSent)?;
         poll_fn(|cx| {
@@ -112,6 +109,14 @@ impl Connection {
             }
         })
         .await
+    }
+
+    fn begin_ping(&self) -> (u64, Result<(), Refusal>) {
+        let mut core = self.shared.lock();
+        let token = core.begin_ping();
+        let sent = core.session.ping(clock::now(), token);
+        self.shared.commit(core, Urgency::Now);
+        (token, sent)
     }
 
     /// Who is at the other end, for people: `tcp 127.0.0.1:41234`.

@@ -88,7 +88,7 @@ struct Rare {
     pings: Vec<Ping>,
     next_ping: u64,
     /// Streams that no handler takes, for `accept`. Bounded by the peer's allowance of streams.
-    unrouted: VecDeque<Box<Opened>>,
+    unrouted: VecDeque<Opened>,
     acceptors: WaitList,
     /// What arrived while an application's own operation drained the session's events; the driver takes it.
     stray: Arrivals,
@@ -106,7 +106,7 @@ struct Ping {
 #[derive(Default)]
 pub(crate) struct Arrivals {
     pub(crate) incoming: Vec<Incoming>,
-    pub(crate) opened: Vec<Box<Opened>>,
+    pub(crate) opened: Vec<Opened>,
 }
 
 impl Arrivals {
@@ -183,7 +183,7 @@ impl Core {
         match event {
             Event::Opened(opened) => {
                 self.hold_stream(opened.key, 1);
-                arrivals.opened.push(opened);
+                arrivals.opened.push(*opened);
             }
             Event::Cancelled { id, code } => self.cancel_request(id, code, wakers),
             Event::LaneWritable(class) => wakers.extend(self.next_in(Line::Lane(class))),
@@ -504,13 +504,13 @@ impl Core {
     }
 
     /// Keeps a stream that no handler takes.
-    pub(crate) fn offer_stream(&mut self, opened: Box<Opened>) -> Option<Waker> {
+    pub(crate) fn offer_stream(&mut self, opened: Opened) -> Option<Waker> {
         let rare = self.rare();
         rare.unrouted.push_back(opened);
         rare.acceptors.next()
     }
 
-    pub(crate) fn take_offered(&mut self) -> Option<Box<Opened>> {
+    pub(crate) fn take_offered(&mut self) -> Option<Opened> {
         self.rare.as_mut()?.unrouted.pop_front()
     }
 

@@ -344,7 +344,7 @@ impl Shared {
         }
     }
 
-    fn serve_stream(self: &Arc<Self>, opened: Box<Opened>) {
+    fn serve_stream(self: &Arc<Self>, opened: Opened) {
         match self.services.find(&opened.extensions) {
             Some(Serve::Stream(handler)) => {
                 let key = opened.key;

@@ -141,6 +141,9 @@ impl StreamTask {
 
     /// Calls the handler's function on the first poll, inside the same guard as its future.
     fn begin(&mut self) -> Result<(), Panicked> {
+        if !matches!(self.state, StreamState::Begin(..)) {
+            return Ok(());
+        }
         if let StreamState::Begin(handler, arguments) = mem::replace(&mut self.state, StreamState::Ended) {
             let future = clock::with_deadline(self.deadline, || {
                 catch_unwind(AssertUnwindSafe(|| {

@@ -1,1 +1,67 @@
-//! The Valkyrie communication framework.
+//! Valkyrie: one binary protocol, one session and one API over any link.
+//!
+//! ```
+//! use valkyrie::{Method, Services};
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let services = Services::builder()
+//!         .unary("greeter", "hello", |_, name| async move { Ok([b"Hello, ", &name[..]].concat().into()) })
+//!         .build()?;
+//!     let server = valkyrie::endpoint().services(services).build()?;
+//!     let place = server.listen("tcp://127.0.0.1:0").await?;
+//!
+//!     let client = valkyrie::endpoint().build()?;
+//!     let connection = client.connect(&place).await?;
+//!     let hello = Method::new("greeter", "hello")?;
+//!     let answer = connection.call(&hello, "Valkyrie").await?;
+//!     assert_eq!(answer, "Hello, Valkyrie");
+//!     Ok(())
+//! }
+//! ```
+//!
+//! This crate is the front door: it re-exports what programs use and knows the transports of the house. It has no
+//! logic of its own. [`endpoint`] gives a builder that dials and listens on `tcp://host:port`, `uds:///path`,
+//! `uds://@name` and `mem://name`; another transport is one more call of
+//! [`transport`](EndpointBuilder::transport).
+//!
+//! | for | read |
+//! |---|---|
+//! | listening, dialling, draining | [`Endpoint`] |
+//! | calling, notifying, opening streams | [`Connection`], [`Method`] |
+//! | serving | [`Services`], [`Context`] |
+//! | messages both ways | [`SendStream`], [`RecvStream`] |
+//! | a connection that is kept up | [`Dialer`], [`Redial`] |
+//! | limits, shares, keepalive, budgets | [`Config`] |
+//! | the codec alone | `valkyrie-frame` |
+//! | a transport of one's own | [`Transport`], [`Listener`], [`Link`] |
+
+pub use valkyrie_endpoint::{
+    ApiMisuse, BuildError, Call, CallError, Class, CloseReason, Config, ConnectError, Connection,
+    ConnectionStats, Context, Culprit, Dialer, DialerError, Endpoint, EndpointBuilder, ErrorCode, Extensions,
+    Failure, IncomingStream, Keepalive, Kind, Limits, Link, ListenError, Listener, Locator, Message, Method,
+    MethodError, Notify, NotifyError, Open, OpenError, PingError, Policy, Priority, Processed, RecvError,
+    RecvStream, Redial, Refusal, SendError, SendStream, Services, ServicesBuilder, ServicesError, Shape,
+    Side, Stats, ToLocator, ToMethod, Transport, TransportError, WhileDown,
+};
+pub use valkyrie_transport::mem::MemTransport;
+pub use valkyrie_transport_tcp::TcpTransport;
+pub use valkyrie_transport_uds::UdsTransport;
+
+/// The frame codec.
+pub use valkyrie_frame as frame;
+/// The session as a sans-IO state machine.
+pub use valkyrie_proto as proto;
+/// The contracts that transports implement.
+pub use valkyrie_transport as transport;
+
+/// Starts building an endpoint that knows `tcp`, `uds` and `mem`. A transport added for one of these schemes takes the
+/// place of the one that is there.
+///
+/// `mem` names belong to the whole process, so that two endpoints of one program meet.
+pub fn endpoint() -> EndpointBuilder {
+    Endpoint::builder()
+        .transport(TcpTransport::default())
+        .transport(UdsTransport::default())
+        .transport(MemTransport::process_wide())
+}

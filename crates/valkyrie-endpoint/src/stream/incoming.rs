@@ -25,14 +25,14 @@ pub struct IncomingStream {
 
 impl IncomingStream {
     /// The stream's slot is held once, for what is returned here.
-    pub(crate) fn new(shared: Arc<Shared>, opened: Box<Opened>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, opened: Opened) -> Self {
         let Opened {
             key,
             id,
             extensions,
             payload,
             deadline,
-        } = *opened;
+        } = opened;
         Self {
             shared,
             key,

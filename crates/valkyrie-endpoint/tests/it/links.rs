@@ -163,7 +163,7 @@ impl Listener for FlakyListener {
     }
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Result<Box<dyn Link>, TransportError>> {
-        if self.1.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
+        if self.1.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
             let error = std::io::Error::from(std::io::ErrorKind::ConnectionAborted);
             return Poll::Ready(Err(TransportError::from_io(
                 Action::Accept,
@@ -222,7 +222,9 @@ async fn a_link_that_breaks_ends_the_connection_and_its_calls() {
     let calling = connection.clone();
     let call = tokio::spawn(async move { calling.call(("never", "answers"), "").await });
     within(connection.ping()).await.unwrap();
-    runtime.shutdown_timeout(Duration::from_secs(10));
+    tokio::task::spawn_blocking(move || runtime.shutdown_timeout(Duration::from_secs(10)))
+        .await
+        .unwrap();
     assert!(within(call).await.unwrap().is_err());
     assert!(within(connection.closed()).await.is_transient());
 }

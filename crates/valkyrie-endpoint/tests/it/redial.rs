@@ -20,7 +20,11 @@ fn endpoint(transport: &MemTransport, services: Services) -> Endpoint {
 async fn a_dialer_reconnects_and_calls_wait_meanwhile() {
     let transport = MemTransport::new();
     let client = endpoint(&transport, Services::default());
-    let dialer = client.dialer("mem://later", Redial::default()).unwrap();
+    let redial = Redial {
+        while_down: WhileDown::Wait(Duration::from_secs(120)),
+        ..Redial::default()
+    };
+    let dialer = client.dialer("mem://later", redial).unwrap();
     let calling = dialer.clone();
     let call = tokio::spawn(async move { calling.call(("echo", "echo"), "patience").await });
     tokio::time::sleep(Duration::from_secs(3)).await;

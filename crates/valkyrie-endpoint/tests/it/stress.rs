@@ -22,7 +22,7 @@ async fn no_wake_up_is_lost_among_many_callers() {
             let echo = Method::new("echo", "echo").unwrap();
             for number in 0..157_u32 {
                 // Small and large, so that pushers write by themselves, in batches and against a full pipe.
-                let bytes = if number % 13 == 0 { 70_000 } else { 64 };
+                let bytes = if number.is_multiple_of(13) { 70_000 } else { 64 };
                 let mut payload = vec![task as u8; bytes];
                 payload[..4].copy_from_slice(&number.to_be_bytes());
                 let payload = Bytes::from(payload);
@@ -74,9 +74,13 @@ async fn no_wake_up_is_lost_with_calls_cancelled_all_the_time() {
         let connection = pair.connection.clone();
         tasks.spawn(async move {
             for number in 0..200_u32 {
-                let method = if (task + number) % 2 == 0 { "echo" } else { "slow" };
+                let method = if (task + number).is_multiple_of(2) {
+                    "echo"
+                } else {
+                    "slow"
+                };
                 let call = connection.call((method, "echo"), "payload");
-                if number % 5 == 0 {
+                if number.is_multiple_of(5) {
                     tokio::select! { biased; _ = call => {}, () = tokio::task::yield_now() => {} }
                 } else {
                     assert_eq!(call.await.unwrap(), "payload");
