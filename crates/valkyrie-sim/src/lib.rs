@@ -7,12 +7,14 @@
 //! and overtake each other, which a session sees as stalls; [`Datagrams`] really lose and reorder.
 //! Read [`Pair`] first: two sessions and the two pipes between them.
 
+mod chaos;
 mod clock;
 mod datagrams;
 mod pair;
 mod pipe;
 mod rng;
 
+pub use chaos::{Chaos, Counts};
 pub use clock::Clock;
 pub use datagrams::{DatagramPath, Datagrams};
 pub use pair::{Node, Pair};

@@ -114,6 +114,19 @@ impl Pair {
         &mut self.pipes[place(from)]
     }
 
+    /// Has the two sessions compare what each says of the other.
+    ///
+    /// # Panics
+    /// When they differ, or anything is still running. They must be quiet.
+    pub fn compare_books(&self) {
+        let [dialer, acceptor] = &self.nodes;
+        for (one, other) in [(dialer, acceptor), (acceptor, dialer)] {
+            if let Err(difference) = one.session.reconcile(&other.session) {
+                panic!("{:?}: {difference}", one.session.side());
+            }
+        }
+    }
+
     /// From now on nothing arrives any more, and nobody is told.
     pub fn cut(&mut self) {
         self.cut = true;

@@ -105,6 +105,11 @@ impl Pipe {
         self.leaving.front().map(|&(at, _)| at)
     }
 
+    /// When the last byte taken so far leaves, or left.
+    pub const fn free_at(&self) -> Instant {
+        self.free_at
+    }
+
     /// When the next bytes arrive; `None` when none travel.
     pub fn arrival_at(&self) -> Option<Instant> {
         self.travelling.front().map(|&(at, _)| at)

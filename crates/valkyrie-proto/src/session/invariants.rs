@@ -132,6 +132,74 @@ impl Session {
         }
         Ok(())
     }
+
+    /// Compares the books of the two sides of a conversation when all of it has ended and nothing
+    /// is on its way: every byte of credit and every exchange and stream is accounted for.
+    ///
+    /// # Errors
+    /// Words for people: what is left over, or where the two differ. That is a bug in this crate.
+    pub fn reconcile(&self, peer: &Self) -> Result<(), String> {
+        let (here, there) = (&*self.traffic, &*peer.traffic);
+        let left = [
+            ("exchanges begun here", here.outgoing.live()),
+            ("exchanges begun by the peer", here.incoming.live()),
+            ("scheduled streams", here.scheduler.len()),
+            ("streams waiting for credit", here.parked.len()),
+            ("waiting cancels", here.cancels.len()),
+            ("control frames", self.control.len()),
+            ("answers among them", self.control_answers),
+            ("bytes half arrived", here.reassembly as usize),
+            ("bytes unread", self.recv_window.unread as usize),
+            ("bytes of pending requests", here.incoming.pending_bytes as usize),
+            ("bytes of notifications", here.notify_pending as usize),
+            (
+                "bytes of best-effort notifications",
+                here.best_effort_pending as usize,
+            ),
+            ("bytes of critical notifications", here.critical_pending as usize),
+        ];
+        if let Some((what, count)) = left.iter().find(|(_, count)| *count > 0) {
+            return Err(format!("{count} {what} are left"));
+        }
+        let agree = |what: &str, mine: u64, theirs: u64| {
+            if mine == theirs {
+                Ok(())
+            } else {
+                Err(format!("{what}: {mine} here, {theirs} at the peer"))
+            }
+        };
+        agree("bytes sent", self.send_credit.sent, peer.recv_window.received)?;
+        agree("credit", self.send_credit.limit, peer.recv_window.announced)?;
+        agree("streams opened", self.opened.opened, peer.accepted.opened)?;
+        agree("streams granted", self.opened.limit, peer.accepted.limit)?;
+        agree("streams ended", self.opened.opened, peer.accepted.ended)?;
+        for (_, stream) in here.streams.iter() {
+            let id = stream.id;
+            if !id.is_lane() {
+                return Err(format!("stream {id} is left"));
+            }
+            if stream.has_work() {
+                return Err(format!("lane {id} still queues"));
+            }
+            let Some((_, other)) = there.streams.iter().find(|(_, other)| other.id == id) else {
+                continue;
+            };
+            if stream.has_credit() {
+                let (sent, got) = (stream.send.credit, other.recv.window);
+                agree(&format!("bytes on lane {id}"), sent.sent, got.received)?;
+                agree(&format!("credit on lane {id}"), sent.limit, got.announced)?;
+            }
+        }
+        for class in Class::ALL {
+            let place = class.index();
+            agree(
+                &format!("requests of class {class}"),
+                here.requests_sent[place],
+                there.requests_received[place],
+            )?;
+        }
+        Ok(())
+    }
 }
 
 /// The cost of the newest message: a single one larger than the bound is kept alone.
