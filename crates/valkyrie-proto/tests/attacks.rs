@@ -5,9 +5,7 @@ mod hostile;
 
 use std::time::Duration;
 
-use hostile::{
-    Victim, bytes, credit, data, frame, hello, hello_of, open, ping, request, reset, settings,
-};
+use hostile::{Victim, bytes, credit, data, frame, hello, hello_of, open, ping, request, reset, settings};
 use valkyrie_frame::{DecodeError, Flags, HeaderError};
 use valkyrie_proto::{
     Budgets, CallError, Class, CloseReason, Config, Culprit, ErrorCode, Event, Extensions, Kind, Limits,
@@ -116,7 +114,9 @@ fn a_flood_of_credit_frames_ends_the_session() {
 fn a_flood_of_frames_that_mean_nothing_ends_the_session() {
     let mut victim = Victim::open(Config::default());
     let budget = Budgets::default().idle as usize;
-    let borne = victim.flood(budget + 10, |_| frame(Kind::from_byte(0x6A), 7, NONE, 0, b"grease"));
+    let borne = victim.flood(budget + 10, |_| {
+        frame(Kind::from_byte(0x6A), 7, NONE, 0, b"grease")
+    });
     assert_eq!(borne, budget);
     victim.assert_blames(PeerMisbehaved::TooManyIdle);
 }
@@ -311,7 +311,9 @@ fn streams_that_are_opened_and_abandoned_stay_within_their_number() {
 
 #[test]
 fn an_id_of_the_wrong_parity_or_of_a_lane_cannot_be_opened() {
-    for id in [0, 1, 2, 100, 101, 1000, 1001, 10_000, 10_001, 4, 102, 1002, 10_002] {
+    for id in [
+        0, 1, 2, 100, 101, 1000, 1001, 10_000, 10_001, 4, 102, 1002, 10_002,
+    ] {
         let mut victim = Victim::open(Config::default());
         assert!(victim.send(open(id)).is_err());
         victim.assert_blames(PeerMisbehaved::StreamId(StreamId::new(id)));
@@ -349,7 +351,10 @@ fn an_exchange_in_use_or_out_of_range_is_refused() {
         (vec![frame(Kind::REQUEST, 1001, NONE, 0, b"")], 0),
         // Another generation does not free the slot.
         (
-            vec![request(3, b"a"), frame(Kind::REQUEST, 1001, NONE, 2 << 16 | 3, b"")],
+            vec![
+                request(3, b"a"),
+                frame(Kind::REQUEST, 1001, NONE, 2 << 16 | 3, b""),
+            ],
             2 << 16 | 3,
         ),
     ] {
@@ -554,11 +559,7 @@ fn a_wrong_final_offset_is_refused() {
     victim.send(open(1003)).expect("a stream");
     victim.send(data(1003, 80)).expect("100 bytes");
     let payload = [&99u64.to_be_bytes()[..], &[0; 8]].concat();
-    assert!(
-        victim
-            .send(frame(Kind::RESET, 1003, NONE, 0, &payload))
-            .is_err()
-    );
+    assert!(victim.send(frame(Kind::RESET, 1003, NONE, 0, &payload)).is_err());
     victim.assert_blames(PeerMisbehaved::FinalOffset(StreamId::new(1003)));
 
     // In the acknowledgement of our own reset, too.
@@ -625,10 +626,7 @@ fn an_acknowledgement_that_nobody_waits_for_is_refused() {
 fn a_lane_cannot_be_reset_or_ended() {
     for (bad, kind) in [
         (reset(1001, NONE, 0), Kind::RESET),
-        (
-            frame(Kind::NOTIFY, 1001, Flags::EOS, 0, b""),
-            Kind::NOTIFY,
-        ),
+        (frame(Kind::NOTIFY, 1001, Flags::EOS, 0, b""), Kind::NOTIFY),
         (
             frame(Kind::REQUEST, 1001, Flags::EOS, 1 << 16, b""),
             Kind::REQUEST,
@@ -668,10 +666,7 @@ fn a_message_in_the_wrong_place_is_refused() {
 
 #[test]
 fn nothing_follows_the_end_of_a_stream() {
-    for late in [
-        data(1003, 1),
-        frame(Kind::STREAM_CLOSE, 1003, Flags::EOS, 0, b""),
-    ] {
+    for late in [data(1003, 1), frame(Kind::STREAM_CLOSE, 1003, Flags::EOS, 0, b"")] {
         let mut victim = Victim::open(Config::default());
         victim.send(open(1003)).expect("a stream");
         victim
@@ -699,7 +694,12 @@ fn the_first_frame_is_the_opening() {
         // The header alone is enough to refuse it.
         assert!(victim.send(&bad[..20]).is_err());
         victim.assert_blames(PeerMisbehaved::NoHello(kind));
-        assert!(victim.events.iter().all(|event| !matches!(event, Event::Connected(_))));
+        assert!(
+            victim
+                .events
+                .iter()
+                .all(|event| !matches!(event, Event::Connected(_)))
+        );
     }
     let mut victim = Victim::of(Side::Dialer, Config::default());
     assert!(victim.send(hello(Kind::HELLO)).is_err());

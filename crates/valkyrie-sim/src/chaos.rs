@@ -379,10 +379,12 @@ impl Chaos {
                 None => app.notified.push((incoming.lane, incoming.cost)),
             },
             Event::Completed(key) => {
-                let tag = *app
-                    .calls
-                    .get(&key)
-                    .expect("what completes was called and not cancelled");
+                let Some(&tag) = app.calls.get(&key) else {
+                    // It was said before the cancel and heard after it.
+                    let stale = self.pair.session(side).take_response(key);
+                    assert!(stale.is_none(), "a cancelled call has no outcome");
+                    return;
+                };
                 let outcome = self.pair.session(side).take_response(key);
                 let outcome = outcome.expect("a completed exchange has an outcome");
                 app.calls.remove(&key);

@@ -37,6 +37,11 @@ impl Node {
         if let Err(broken) = self.session.invariants() {
             panic!("{:?}: {broken}", self.session.side());
         }
+        self.hear();
+    }
+
+    /// Takes what the session says, commands of the test included.
+    fn hear(&mut self) {
         while let Some(event) = self.session.poll_event() {
             self.events.push_back(event);
         }
@@ -143,6 +148,7 @@ impl Pair {
         let mut moved = false;
         for place in 0..2 {
             let node = &mut self.nodes[place];
+            node.hear();
             if node.session.poll_timeout().is_some_and(|at| at <= now) {
                 node.session.handle_timeout(now);
                 node.check();
