@@ -95,10 +95,14 @@ impl Sweep {
                 }
                 state.live.values().cloned().collect::<Vec<_>>()
             };
-            let horizon = clock::now() + SOON;
+            let now = clock::now();
+            let horizon = now + SOON;
             for shared in live {
                 let driver = {
-                    let core = shared.lock();
+                    let mut core = shared.lock();
+                    if core.session.idle_since() + SOON < now {
+                        core.session.shrink();
+                    }
                     let due = core
                         .session
                         .poll_timeout()

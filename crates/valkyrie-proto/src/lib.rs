@@ -13,6 +13,7 @@
 //! [`Session::poll_transmit`] when the wire is free, and [`Session::poll_timeout`] for when to call
 //! [`Session::handle_timeout`]. Read [`Session`] first, then `docs/protocol/session.md`.
 
+mod assembly;
 mod config;
 mod congestion;
 mod control;

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use valkyrie_frame::{Class, Extensions, Flags, Header, Kind, StreamId};
 
 use crate::flow::{RecvWindow, SendCredit};
@@ -373,22 +373,5 @@ impl Streams {
 
     pub(crate) fn len(&self) -> usize {
         self.live
-    }
-}
-
-/// A partial message begun by its first fragment.
-impl Partial {
-    pub(crate) fn begin(kind: Kind, correlation: u32, extensions: Extensions, first: &[u8]) -> Box<Self> {
-        Box::new(Self {
-            kind,
-            correlation,
-            extensions,
-            bytes: BytesMut::from(first),
-        })
-    }
-
-    pub(crate) fn finish(mut self, last: &[u8]) -> (Extensions, Bytes) {
-        self.bytes.extend_from_slice(last);
-        (self.extensions, self.bytes.freeze())
     }
 }

@@ -315,12 +315,12 @@ impl Session {
         }
         let Some(mut partial) = stream.recv.partial.take() else {
             traffic.reassembly += payload.len() as u64;
-            stream.recv.partial = Some(Partial::begin(
-                header.kind,
-                header.correlation,
+            stream.recv.partial = Some(Box::new(Partial {
+                kind: header.kind,
+                correlation: header.correlation,
                 extensions,
-                &payload,
-            ));
+                bytes: traffic.arena.begin(&payload),
+            }));
             return if traffic.reassembly > u64::from(limits.reassembly_max) {
                 Err(PeerMisbehaved::Reassembly)
             } else {
@@ -343,7 +343,8 @@ impl Session {
             };
         }
         traffic.reassembly -= held as u64;
-        Ok(Some(partial.finish(&payload)))
+        let whole = traffic.arena.finish(partial.bytes, &payload);
+        Ok(Some((partial.extensions, whole)))
     }
 
     fn handle_credit(&mut self, payload: &[u8]) -> Result<(), PeerMisbehaved> {

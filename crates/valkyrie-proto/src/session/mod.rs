@@ -195,6 +195,11 @@ impl Session {
         self.traffic.outgoing.live()
     }
 
+    /// When the last byte came from the peer, or the session began.
+    pub const fn idle_since(&self) -> Instant {
+        self.last_input
+    }
+
     /// Gives back memory that a burst has left behind. For when the connection falls idle.
     pub fn shrink(&mut self) {
         if self.events.is_empty() {
@@ -203,8 +208,12 @@ impl Session {
         if self.control.is_empty() {
             self.control = VecDeque::new();
         }
-        if self.traffic.exists() && self.traffic.credit_due.is_empty() {
-            self.traffic.credit_due = Vec::new();
+        if self.traffic.exists() {
+            let traffic = &mut *self.traffic;
+            traffic.arena.release();
+            if traffic.credit_due.is_empty() {
+                traffic.credit_due = Vec::new();
+            }
         }
     }
 

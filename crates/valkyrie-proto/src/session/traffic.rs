@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use valkyrie_frame::Class;
 
 use crate::Stats;
+use crate::assembly::Arena;
 use crate::congestion::DataYield;
 use crate::exchange::{IncomingTable, OutgoingTable};
 use crate::rtt::Rtt;
@@ -32,6 +33,8 @@ pub(super) struct Traffic {
     pub(super) parked: Vec<u32>,
     /// Streams that owe the peer a CREDIT.
     pub(super) credit_due: Vec<u32>,
+    /// Memory for messages that arrive in fragments.
+    pub(super) arena: Arena,
     /// Bytes of half-arrived messages.
     pub(super) reassembly: u64,
     /// Bytes of critical notifications that handlers hold.
