@@ -21,7 +21,7 @@ use valkyrie_frame::MAX_PAYLOAD_BYTES;
 use self::load::Load;
 use self::meter::{Meter, Reading};
 use self::pacer::Pacer;
-use self::report::{Cpu, Report};
+use self::report::Report;
 use crate::exit::{CliError, Exit};
 use crate::net::{self, DialArgs, parse_class};
 use crate::out::{Notes, Out};
@@ -246,15 +246,15 @@ async fn measure(
     watch.until(to, &load.meter, begun, to).await;
     let last = sample(control, &load.meter).await;
     let over = Instant::now();
+    let overdue = load.pacer.as_ref().map_or(0, Pacer::overdue);
     let _ = stop.send(true);
     let caught = watch.finish(args.timeout + GRACE).await?;
     let reading = load.meter.reading();
-    let cpu = Cpu::between(&first, &last);
     let seconds = over.min(to).saturating_duration_since(from.min(over));
-    Ok((
-        Report::new(args, reading, cpu, seconds, &first, &last, caught.is_some()),
-        caught,
-    ))
+    let mut report = Report::new(args, &reading, seconds, &first, &last);
+    report.overdue = overdue;
+    report.interrupted = caught.is_some();
+    Ok((report, caught))
 }
 
 /// Waits for the workers. Whatever ends the wait, what was measured until then counts.

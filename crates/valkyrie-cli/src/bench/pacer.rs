@@ -56,6 +56,11 @@ impl Pacer {
         Some(self.take())
     }
 
+    /// How many messages are due and not taken.
+    pub(crate) fn overdue(&self) -> u64 {
+        self.due.available_permits() as u64
+    }
+
     fn take(&self) -> Instant {
         due_at(self.start, self.rate, self.taken.fetch_add(1, Ordering::Relaxed))
     }

@@ -29,7 +29,9 @@ pub(crate) struct Report {
     latency: Option<Latency>,
     cpu_seconds_per_million_messages: Cpu,
     server_resident_bytes: Option<u64>,
-    interrupted: bool,
+    /// Messages that were due in an open loop and that nobody was free to send.
+    pub(crate) overdue: u64,
+    pub(crate) interrupted: bool,
     #[serde(skip)]
     echoes: bool,
 }
@@ -64,7 +66,7 @@ pub(crate) struct Cpu {
 }
 
 impl Cpu {
-    pub(super) fn between(first: &Sample, last: &Sample) -> Self {
+    fn between(first: &Sample, last: &Sample) -> Self {
         let messages = last.done.saturating_sub(first.done);
         let per_million = |seconds: f64| (messages > 0).then(|| seconds / messages as f64 * 1e6);
         let client = per_million(last.own_cpu.saturating_sub(first.own_cpu).as_secs_f64());
@@ -86,12 +88,10 @@ impl Cpu {
 impl Report {
     pub(super) fn new(
         args: &BenchArgs,
-        reading: Reading,
-        cpu: Cpu,
+        reading: &Reading,
         seconds: Duration,
         first: &Sample,
         last: &Sample,
-        interrupted: bool,
     ) -> Self {
         let messages = last.done.saturating_sub(first.done);
         let window = last.at.saturating_duration_since(first.at).as_secs_f64();
@@ -114,9 +114,10 @@ impl Report {
             messages_per_second: per_second,
             payload_bytes_per_second: per_second * args.payload as f64,
             latency: Latency::of(&reading.latency),
-            cpu_seconds_per_million_messages: cpu,
+            cpu_seconds_per_million_messages: Cpu::between(first, last),
             server_resident_bytes: last.server.as_ref().and_then(|server| server.resident_bytes),
-            interrupted,
+            overdue: 0,
+            interrupted: false,
             echoes: args.shape.echoes(),
         }
     }
@@ -244,6 +245,13 @@ pub(crate) fn show(out: &mut Out, report: &Report, peer: &str) -> Result<(), Cli
             seconds(cpu.server)
         ),
     )?;
+    if report.overdue > 0 {
+        let text = format!(
+            "{} messages were due and never sent",
+            Count(report.overdue as f64)
+        );
+        row("overdue", paint.warn(text).to_string())?;
+    }
     if report.failed > 0 {
         row("failed", paint.error(Count(report.failed as f64)).to_string())?;
     }

@@ -1,0 +1,559 @@
+//! A server among attackers: everything that a socket can be made to carry is thrown at a real `valkyrie serve`, while
+//! a good client's calls all succeed and the server's memory and descriptors stay bounded.
+//!
+//! Five seconds of it run with the other tests; `cargo test -p valkyrie-cli -- --ignored a_minute` runs a minute.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+use valkyrie_endpoint::{Endpoint, Method};
+use valkyrie_frame::{Batch, Extensions, Flags, Header, Kind, MAX_PAYLOAD_BYTES, Side, StreamId};
+use valkyrie_proto::{Config, Session};
+use valkyrie_transport_tcp::TcpTransport;
+
+use crate::support::Server;
+
+#[test]
+fn a_good_client_is_served_among_hostile_ones() {
+    besiege(Duration::from_secs(5));
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn a_good_client_is_served_among_hostile_ones_for_a_minute() {
+    besiege(Duration::from_secs(60));
+}
+
+fn besiege(time: Duration) {
+    let server = Server::tcp();
+    let address = server.locator().strip_prefix("tcp://").expect("tcp").to_owned();
+    let siege = Arc::new(Siege {
+        address,
+        over: AtomicBool::new(false),
+        attacks: AtomicU64::new(0),
+        bytes: AtomicU64::new(0),
+    });
+    let before = Footprint::of(server.pid());
+
+    let good = GoodClient::start(server.locator());
+    let attackers: Vec<_> = ATTACKS
+        .iter()
+        .enumerate()
+        .map(|(number, &attack)| {
+            let siege = Arc::clone(&siege);
+            thread::spawn(move || {
+                let mut random = Random(0x5EED + number as u64);
+                while !siege.is_over() {
+                    // A refused or broken connection is what an attacker has to expect.
+                    let _ = attack(&siege, &mut random);
+                    siege.attacks.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+
+    let begun = Instant::now();
+    let mut most = before;
+    while begun.elapsed() < time {
+        thread::sleep(LOOK_EVERY);
+        most = most.max(Footprint::of(server.pid()));
+    }
+    siege.over.store(true, Ordering::Relaxed);
+    let served = good.finish();
+    for attacker in attackers {
+        attacker.join().expect("the attacks themselves do not fail");
+    }
+
+    let attacks = siege.attacks.load(Ordering::Relaxed);
+    let megabytes = siege.bytes.load(Ordering::Relaxed) as f64 / 1e6;
+    let after = settled(server.pid(), before);
+    let story = format!(
+        "{attacks} attacks with {megabytes:.1} MB in {time:?}; {} good calls, the slowest {:?}; \
+         memory {} KiB before, {} KiB at most, {} KiB after; descriptors {}, {}, {}",
+        served.calls,
+        served.slowest,
+        before.resident_kib,
+        most.resident_kib,
+        after.resident_kib,
+        before.descriptors,
+        most.descriptors,
+        after.descriptors,
+    );
+    assert!(
+        attacks > ATTACKS.len() as u64 && megabytes > 1.0,
+        "a siege is more than that: {story}"
+    );
+    assert!(served.calls > 100, "{story}");
+    assert!(most.resident_kib < RESIDENT_KIB_MAX, "{story}");
+    assert!(most.descriptors < before.descriptors + DESCRIPTORS_MAX, "{story}");
+    assert!(
+        after.descriptors <= before.descriptors,
+        "every connection is let go: {story}"
+    );
+    crate::support::tell(&story);
+}
+
+/// What the attackers share.
+struct Siege {
+    address: String,
+    over: AtomicBool,
+    attacks: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Siege {
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    fn connect(&self) -> std::io::Result<TcpStream> {
+        let stream = TcpStream::connect(&self.address)?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(stream)
+    }
+
+    /// A connection whose session is open as far as the server can tell.
+    fn greet(&self) -> std::io::Result<TcpStream> {
+        let mut stream = self.connect()?;
+        self.send(&mut stream, &hello())?;
+        Ok(stream)
+    }
+
+    fn send(&self, stream: &mut TcpStream, bytes: &[u8]) -> std::io::Result<()> {
+        stream.write_all(bytes)?;
+        self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Sends the same over and over until the server has had enough, and never reads.
+    fn flood(&self, stream: &mut TcpStream, bytes: &[u8]) -> std::io::Result<()> {
+        let begun = Instant::now();
+        while !self.is_over() && begun.elapsed() < FLOOD {
+            self.send(stream, bytes)?;
+        }
+        Ok(())
+    }
+}
+
+type Attack = fn(&Siege, &mut Random) -> std::io::Result<()>;
+
+/// Each runs on a thread of its own, again and again.
+const ATTACKS: &[Attack] = &[
+    random_bytes,
+    random_after_hello,
+    mutated_frames,
+    truncated,
+    oversized,
+    slow,
+    half_open,
+    never_reads,
+    request_flood,
+    stream_flood,
+    cancel_flood,
+    ping_flood,
+    idle_flood,
+    fragments_without_end,
+    plain_http,
+    connect_and_reset,
+];
+
+fn random_bytes(siege: &Siege, random: &mut Random) -> std::io::Result<()> {
+    let mut stream = siege.connect()?;
+    siege.send(&mut stream, &random.bytes(4096))?;
+    drain(&mut stream)
+}
+
+fn random_after_hello(siege: &Siege, random: &mut Random) -> std::io::Result<()> {
+    let mut stream = siege.greet()?;
+    siege.send(&mut stream, &random.bytes(65536))?;
+    drain(&mut stream)
+}
+
+/// Good frames in any order with a few bits turned.
+fn mutated_frames(siege: &Siege, random: &mut Random) -> std::io::Result<()> {
+    let mut stream = siege.greet()?;
+    for _ in 0..64 {
+        let mut frame = any_frame(random);
+        if random.below(2) == 0 {
+            let at = random.below(frame.len());
+            frame[at] ^= 1 << random.below(8);
+        }
+        siege.send(&mut stream, &frame)?;
+    }
+    drain(&mut stream)
+}
+
+fn truncated(siege: &Siege, random: &mut Random) -> std::io::Result<()> {
+    let mut stream = if random.below(2) == 0 {
+        siege.connect()?
+    } else {
+        siege.greet()?
+    };
+    let frame = any_frame(random);
+    siege.send(&mut stream, &frame[..random.below(frame.len())])?;
+    stream.shutdown(Shutdown::Write)?;
+    drain(&mut stream)
+}
+
+/// Headers that announce far more than comes, before and after the opening.
+fn oversized(siege: &Siege, random: &mut Random) -> std::io::Result<()> {
+    let mut stream = if random.below(2) == 0 {
+        siege.connect()?
+    } else {
+        siege.greet()?
+    };
+    let length = [
+        16 * 1024 + 1,
+        1 << 20,
+        MAX_PAYLOAD_BYTES,
+        MAX_PAYLOAD_BYTES + 1,
+        u32::MAX,
+    ][random.below(5)];
+    let mut header = Header::new(Kind::REQUEST, StreamId::new(1001)).encode();
+    header[12..16].copy_from_slice(&length.to_be_bytes());
+    siege.send(&mut stream, &header)?;
+    siege.send(&mut stream, &random.bytes(1024))?;
+    drain(&mut stream)
+}
+
+/// A byte at a time, with pauses that are the attack.
+fn slow(siege: &Siege, _: &mut Random) -> std::io::Result<()> {
+    let mut stream = siege.connect()?;
+    for byte in hello() {
+        if siege.is_over() {
+            break;
+        }
+        siege.send(&mut stream, &[byte])?;
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// Many connections that say nothing, or say HELLO and no more.
+fn half_open(siege: &Siege, random: &mut Random) -> std::io::Result<()> {
+    let mut held = Vec::new();
+    for _ in 0..HALF_OPEN {
+        held.push(if random.below(2) == 0 {
+            siege.connect()?
+        } else {
+            siege.greet()?
+        });
+        if random.below(4) == 0
+            && let Some(stream) = held.last()
+        {
+            stream.shutdown(Shutdown::Write)?;
+        }
+    }
+    let begun = Instant::now();
+    while !siege.is_over() && begun.elapsed() < Duration::from_secs(2) {
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// Asks for answers and takes none, so that the server's own sending is stuck.
+fn never_reads(siege: &Siege, _: &mut Random) -> std::io::Result<()> {
+    let mut stream = siege.greet()?;
+    let mut batch = Vec::new();
+    for number in 0..32_u32 {
+        batch.extend(request("echo", "echo", number, 8192));
+    }
+    siege.flood(&mut stream, &batch)
+}
+
+fn request_flood(siege: &Siege, _: &mut Random) -> std::io::Result<()> {
+    let mut stream = siege.greet()?;
+    let batch: Vec<u8> = (0..4096_u32)
+        .flat_map(|number| request("echo", "delay", number, 0))
+        .collect();
+    siege.flood(&mut stream, &batch)
+}
+
+fn stream_flood(siege: &Siege, _: &mut Random) -> std::io::Result<()> {
+    let mut stream = siege.greet()?;
+    let open = |id: u32| {
+        let route = Extensions::builder()
+            .route("echo", "stream")
+            .and_then(|builder| builder.finish());
+        encode(
+            Header::new(Kind::OPEN, StreamId::new(id)),
+            &route.expect("a route"),
+            &[],
+        )
+    };
+    let batch: Vec<u8> = (0..2000_u32).flat_map(|number| open(1003 + 2 * number)).collect();
+    siege.flood(&mut stream, &batch)
+}
+
+/// A request and its cancellation, over and over.
+fn cancel_flood(siege: &Siege, _: &mut Random) -> std::io::Result<()> {
+    let mut stream = siege.greet()?;
+    let mut batch = Vec::new();
+    for number in 0..256_u32 {
+        batch.extend(request("echo", "delay", number, 4));
+        let mut reset = Header::new(Kind::RESET, StreamId::new(1001));
+        reset.correlation = number;
+        batch.extend(encode(reset, &Extensions::EMPTY, &[0; 16]));
+    }
+    siege.flood(&mut stream, &batch)
+}
+
+fn ping_flood(siege: &Siege, _: &mut Random) -> std::io::Result<()> {
+    let mut stream = siege.greet()?;
+    let ping = encode(
+        Header::new(Kind::PING, StreamId::CONTROL),
+        &Extensions::EMPTY,
+        &[0; 8],
+    );
+    siege.flood(&mut stream, &ping.repeat(256))
+}
+
+/// Frames that mean nothing.
+fn idle_flood(siege: &Siege, _: &mut Random) -> std::io::Result<()> {
+    let mut stream = siege.greet()?;
+    let grease = encode(
+        Header::new(Kind::GREASE[0], StreamId::CONTROL),
+        &Extensions::EMPTY,
+        &[],
+    );
+    siege.flood(&mut stream, &grease.repeat(256))
+}
+
+/// Messages that are begun on many streams and never ended.
+fn fragments_without_end(siege: &Siege, _: &mut Random) -> std::io::Result<()> {
+    let mut stream = siege.greet()?;
+    let mut batch = Vec::new();
+    for number in 0..64_u32 {
+        let id = StreamId::new(1003 + 2 * number);
+        batch.extend(encode(Header::new(Kind::OPEN, id), &Extensions::EMPTY, &[]));
+        let mut data = Header::new(Kind::DATA, id);
+        data.flags = Flags::MORE;
+        batch.extend(encode(data, &Extensions::EMPTY, &[7; 8192]));
+    }
+    siege.flood(&mut stream, &batch)
+}
+
+fn plain_http(siege: &Siege, _: &mut Random) -> std::io::Result<()> {
+    let mut stream = siege.connect()?;
+    siege.send(&mut stream, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+    drain(&mut stream)
+}
+
+fn connect_and_reset(siege: &Siege, random: &mut Random) -> std::io::Result<()> {
+    let mut stream = if random.below(2) == 0 {
+        siege.connect()?
+    } else {
+        siege.greet()?
+    };
+    // A socket closed with unread bytes in it says RST instead of FIN.
+    siege.send(&mut stream, &any_frame(random))?;
+    stream.peek(&mut [0])?;
+    Ok(())
+}
+
+/// Reads what comes until the server hangs up.
+fn drain(stream: &mut TcpStream) -> std::io::Result<()> {
+    let mut buffer = [0; 4096];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What a good dialler sends first.
+fn hello() -> Vec<u8> {
+    let now = Instant::now();
+    let mut session = Session::new(Side::Dialer, Arc::new(Config::default()), now);
+    let mut batch = Batch::default();
+    session.poll_transmit(now, &mut batch, 4096);
+    let len = batch.remaining();
+    batch.copy_to_bytes(len).to_vec()
+}
+
+fn request(service: &str, method: &str, number: u32, payload: usize) -> Vec<u8> {
+    let route = Extensions::builder()
+        .route(service, method)
+        .and_then(|builder| builder.finish());
+    let mut header = Header::new(Kind::REQUEST, StreamId::new(1001));
+    header.correlation = number;
+    encode(header, &route.expect("a route"), &vec![b'7'; payload])
+}
+
+fn any_frame(random: &mut Random) -> Vec<u8> {
+    let kind = Kind::KNOWN[random.below(Kind::KNOWN.len())];
+    let id = [0, 1, 2, 100, 101, 1000, 1001, 1003, 10_001, 10_003][random.below(10)];
+    let mut header = Header::new(kind, StreamId::new(id));
+    header.correlation = random.below(8) as u32;
+    header.flags = [Flags::NONE, Flags::ACK, Flags::EOS, Flags::MORE, Flags::CMP][random.below(5)];
+    let len = random.below(64);
+    encode(header, &Extensions::EMPTY, &random.bytes(len))
+}
+
+fn encode(mut header: Header, extensions: &Extensions, payload: &[u8]) -> Vec<u8> {
+    header.flags |= extensions.flags();
+    let mut batch = Batch::default();
+    batch
+        .push(header, extensions.as_bytes(), Bytes::copy_from_slice(payload))
+        .expect("a frame");
+    let len = batch.remaining();
+    batch.copy_to_bytes(len).to_vec()
+}
+
+/// A client that does everything right and expects the same.
+struct GoodClient {
+    over: Arc<AtomicBool>,
+    thread: thread::JoinHandle<Served>,
+}
+
+struct Served {
+    calls: u64,
+    slowest: Duration,
+}
+
+impl GoodClient {
+    fn start(locator: &str) -> Self {
+        let (over, locator) = (Arc::new(AtomicBool::new(false)), locator.to_owned());
+        let seen = Arc::clone(&over);
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            runtime.block_on(good_calls(&locator, &seen))
+        });
+        Self { over, thread }
+    }
+
+    fn finish(self) -> Served {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.join().expect("every good call succeeds")
+    }
+}
+
+/// Calls on one connection that lasts, and now and then on a new one. Every call must succeed.
+async fn good_calls(locator: &str, over: &AtomicBool) -> Served {
+    let endpoint = Endpoint::builder()
+        .transport(TcpTransport::new())
+        .build()
+        .expect("an endpoint");
+    let lasting = endpoint.connect(locator).await.expect("the server is there");
+    let echo = Method::new("echo", "echo").expect("a method");
+    let mut served = Served {
+        calls: 0,
+        slowest: Duration::ZERO,
+    };
+    while !over.load(Ordering::Relaxed) {
+        let fresh = match served.calls % 32 {
+            0 => Some(
+                endpoint
+                    .connect(locator)
+                    .await
+                    .expect("a new connection among attackers"),
+            ),
+            _ => None,
+        };
+        let connection = fresh.as_ref().unwrap_or(&lasting);
+        let payload = Bytes::from(vec![served.calls as u8; 256]);
+        let begun = Instant::now();
+        let answer = connection.call(&echo, payload.clone()).timeout(PATIENCE).await;
+        assert_eq!(answer.expect("a good call among attackers"), payload);
+        served.slowest = served.slowest.max(begun.elapsed());
+        served.calls += 1;
+    }
+    endpoint.drain(PATIENCE).await;
+    served
+}
+
+/// What the server's process holds.
+#[derive(Clone, Copy, Debug)]
+struct Footprint {
+    resident_kib: u64,
+    descriptors: usize,
+}
+
+impl Footprint {
+    fn of(pid: u32) -> Self {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the server lives");
+        let resident = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .expect("a VmRSS");
+        let resident_kib = resident.trim().trim_end_matches(" kB").parse().expect("a number");
+        let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd"))
+            .expect("the server lives")
+            .count();
+        Self {
+            resident_kib,
+            descriptors,
+        }
+    }
+
+    fn max(self, other: Self) -> Self {
+        Self {
+            resident_kib: self.resident_kib.max(other.resident_kib),
+            descriptors: self.descriptors.max(other.descriptors),
+        }
+    }
+}
+
+/// The footprint once connections that are still closing have had their time.
+fn settled(pid: u32, before: Footprint) -> Footprint {
+    let begun = Instant::now();
+    loop {
+        let now = Footprint::of(pid);
+        if now.descriptors <= before.descriptors || begun.elapsed() > SETTLE_MAX {
+            return now;
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// xorshift64: the same attacks every time.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+
+    fn bytes(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| self.next() as u8).collect()
+    }
+}
+
+/// How long an attacker's and the good client's operations may hang.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long one flood goes on.
+const FLOOD: Duration = Duration::from_secs(1);
+
+/// Connections that one attacker holds open.
+const HALF_OPEN: usize = 64;
+
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What the attackers hold at once, and what of their earlier connections may still be closing.
+const DESCRIPTORS_MAX: usize = 1024;
+
+/// A quarter of a GiB: a fraction of what sixteen attackers could fill if buffers followed their wishes.
+const RESIDENT_KIB_MAX: u64 = 256 * 1024;
+
+/// The opening's timeout and the keepalive's together are less.
+const SETTLE_MAX: Duration = Duration::from_secs(45);
