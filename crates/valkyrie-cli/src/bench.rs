@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use tokio::task::JoinSet;
-use valkyrie_endpoint::{CallError, Class, Connection, Endpoint, ErrorCode, Method};
-use valkyrie_frame::MAX_PAYLOAD_BYTES;
+use valkyrie::frame::MAX_PAYLOAD_BYTES;
+use valkyrie::{CallError, Class, Connection, Endpoint, ErrorCode, Method};
 
 use self::load::Load;
 use self::meter::{Meter, Reading};
@@ -161,7 +161,7 @@ fn check(args: &BenchArgs) -> Result<(), CliError> {
 
 async fn bench(args: &BenchArgs, out: &mut Out, notes: Notes) -> Result<(), CliError> {
     let mut signals = Signals::install()?;
-    let endpoint = net::endpoint().build()?;
+    let endpoint = valkyrie::endpoint().build()?;
     let connecting = connect(args, &endpoint);
     let (control, connections) = tokio::select! {
         connected = connecting => connected?,

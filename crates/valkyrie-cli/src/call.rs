@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use clap::Args;
 use serde_json::{Value, json};
-use valkyrie_endpoint::{Class, Connection, Method, Priority};
-use valkyrie_frame::MAX_PAYLOAD_BYTES;
+use valkyrie::frame::MAX_PAYLOAD_BYTES;
+use valkyrie::{Class, Connection, Method, Priority};
 
 use crate::decode::{as_text, dump, hex_of};
 use crate::exit::{CliError, Exit};
@@ -73,7 +73,7 @@ pub(crate) fn run(args: &CallArgs, out: &mut Out, notes: Notes) -> Result<(), Cl
     }
     let payload = read_data(args.data.as_deref())?;
     net::block_on(1, async {
-        let endpoint = net::endpoint().build()?;
+        let endpoint = valkyrie::endpoint().build()?;
         let work = async {
             let connection = args.dial.connect(&endpoint).await?;
             calls(args, &connection, &method, payload, out, notes).await

@@ -1,12 +1,12 @@
 //! From the library's errors to what a person reads and a script tests.
 
-use valkyrie_endpoint::{
+use valkyrie::frame::{DecodeError, HeaderError};
+use valkyrie::proto::SessionError;
+use valkyrie::transport::Fault;
+use valkyrie::{
     BuildError, CallError, CloseReason, ConnectError, ErrorCode, ListenError, NotifyError, OpenError,
     PingError, RecvError, Refusal, SendError, TransportError,
 };
-use valkyrie_frame::{DecodeError, HeaderError};
-use valkyrie_proto::SessionError;
-use valkyrie_transport::Fault;
 
 use crate::exit::{CliError, Exit};
 

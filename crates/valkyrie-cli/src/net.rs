@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use tokio::runtime::{Builder, Runtime};
-use valkyrie_endpoint::{Class, Connection, Endpoint, EndpointBuilder, Locator};
-use valkyrie_transport_tcp::TcpTransport;
-use valkyrie_transport_uds::UdsTransport;
+use valkyrie::{Class, Connection, Endpoint, Locator};
 
 use crate::exit::{CliError, Exit};
 use crate::signals::Signals;
@@ -41,13 +39,6 @@ impl DialArgs {
             .hint("allow more with --connect-timeout")),
         }
     }
-}
-
-/// An endpoint that speaks everything that this program speaks.
-pub(crate) fn endpoint() -> EndpointBuilder {
-    Endpoint::builder()
-        .transport(TcpTransport::new())
-        .transport(UdsTransport::new())
 }
 
 /// Runs a command's future on threads of its own; 1 keeps everything on this one.
@@ -91,7 +82,7 @@ pub(crate) async fn until_signal<T>(
 /// Reads a locator.
 pub(crate) fn parse_locator(text: &str) -> Result<Locator, String> {
     text.parse()
-        .map_err(|error: valkyrie_transport::LocatorError| error.to_string())
+        .map_err(|error: valkyrie::transport::LocatorError| error.to_string())
 }
 
 /// Reads the name of a class.

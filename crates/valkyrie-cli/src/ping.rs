@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
-use valkyrie_endpoint::Connection;
+use valkyrie::Connection;
 
 use crate::exit::{CliError, Exit};
 use crate::net::{self, DialArgs};
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &PingArgs, out: &mut Out) -> Result<(), CliError> {
 
 async fn ping(args: &PingArgs, out: &mut Out) -> Result<(), CliError> {
     let mut signals = Signals::install()?;
-    let endpoint = net::endpoint().build()?;
+    let endpoint = valkyrie::endpoint().build()?;
     let begun = Instant::now();
     let connection = tokio::select! {
         connected = args.dial.connect(&endpoint) => connected?,

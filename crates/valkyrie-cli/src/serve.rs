@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
-use valkyrie_endpoint::{Endpoint, Locator};
-use valkyrie_transport_uds::UdsTransport;
+use valkyrie::{Endpoint, Locator, UdsTransport};
 
 pub(crate) use self::services::ProcessReport;
 use self::services::State;
@@ -71,7 +70,7 @@ async fn serve(args: &ServeArgs, out: &mut Out, notes: Notes) -> Result<(), CliE
     });
     let services = services::build(&state)
         .map_err(|error| CliError::new(Exit::Local, format!("the services cannot be served: {error}")))?;
-    let endpoint = net::endpoint()
+    let endpoint = valkyrie::endpoint()
         .transport(UdsTransport::new().with_mode(args.uds_mode))
         .services(services)
         .connections_max(args.max_connections)

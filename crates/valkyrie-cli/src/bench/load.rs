@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use valkyrie_endpoint::{Class, Connection, Message, Method, RecvStream, SendStream};
+use valkyrie::{Class, Connection, Message, Method, RecvStream, SendStream};
 
 use super::meter::Meter;
 use super::pacer::Pacer;

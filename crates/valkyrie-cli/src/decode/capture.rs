@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Read};
 
 use bytes::BytesMut;
-use valkyrie_frame::{DecodeError, Frame, FrameRef, Header, MAX_PAYLOAD_BYTES};
+use valkyrie::frame::{DecodeError, Frame, FrameRef, Header, MAX_PAYLOAD_BYTES};
 
 /// Bytes of one direction of a connection. Holds one frame and one chunk at most.
 pub(crate) struct Capture {

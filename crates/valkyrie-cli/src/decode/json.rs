@@ -1,7 +1,7 @@
 //! Frames as JSON. Fields have the names of the vectors in the protocol's documentation.
 
 use serde::Serialize;
-use valkyrie_frame::{Extension, Flags, Frame, Side};
+use valkyrie::frame::{Extension, Flags, Frame, Side};
 
 use super::{Detail, hex, payload};
 

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use valkyrie_frame::{Extension, Flags, Frame, Group, Header, Side, StreamId};
+use valkyrie::frame::{Extension, Flags, Frame, Group, Header, Side, StreamId};
 
 use super::{Detail, hex, payload};
 use crate::exit::CliError;

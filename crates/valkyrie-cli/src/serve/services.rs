@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use valkyrie_endpoint::{
-    Endpoint, ErrorCode, Failure, Message, RecvStream, SendStream, Services, ServicesError,
-};
+use valkyrie::{Endpoint, ErrorCode, Failure, Message, RecvStream, SendStream, Services, ServicesError};
 
 use crate::process;
 use crate::units::parse_duration;
@@ -142,7 +140,7 @@ fn description(state: &State) -> serde_json::Value {
     json!({
         "program": "valkyrie",
         "version": env!("CARGO_PKG_VERSION"),
-        "wire": valkyrie_frame::VERSION,
+        "wire": valkyrie::frame::VERSION,
         "methods": methods,
     })
 }
