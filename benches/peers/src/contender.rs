@@ -79,7 +79,7 @@ impl Contender {
         }
     }
 
-    /// Opens one connection, uses it once for 64 bytes, and leaves it idle for as long as the returned value lives.
+    /// Opens one connection, uses it once, and leaves it idle for as long as the returned value lives.
     pub(crate) async fn connect_idle(self, address: &Address) -> Result<Box<dyn std::any::Any>, Failure> {
         match self {
             Self::Raw => raw::connect_idle(address).await,

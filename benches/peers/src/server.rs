@@ -6,6 +6,7 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -174,8 +175,12 @@ impl ServerProcess {
 
 impl Drop for ServerProcess {
     fn drop(&mut self) {
-        // The end of its input ends it; it is killed in case its control thread hangs. What is gone already is fine.
+        // The end of its input ends it. It is killed if that takes long; what is gone already is fine.
         self.input = None;
+        let asked = Instant::now();
+        while asked.elapsed() < FAREWELL && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(FAREWELL / 1000);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         if let Address::Uds(path) = &self.address {
@@ -183,3 +188,6 @@ impl Drop for ServerProcess {
         }
     }
 }
+
+/// A server process has nothing to do at its end but to go. One that is run under a profiler writes its findings.
+const FAREWELL: Duration = Duration::from_secs(10);

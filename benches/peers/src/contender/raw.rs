@@ -43,14 +43,18 @@ async fn serve_one<S: Stream>(mut stream: S) {
     let _ = match stream.read_u8().await {
         Ok(ECHO) => Box::pin(echo(stream)).await,
         Ok(SINK) => Box::pin(sink(stream)).await,
-        Ok(IDLE) => loop {
-            if let Err(gone) = stream.read_u8().await {
-                break Err(gone);
-            }
-        },
+        Ok(IDLE) => idle(stream).await,
         Ok(_) => Err(io::ErrorKind::InvalidData.into()),
         Err(gone) => Err(gone),
     };
+}
+
+/// Echoes byte by byte, which needs no buffer.
+async fn idle<S: Stream>(mut stream: S) -> io::Result<()> {
+    loop {
+        let byte = stream.read_u8().await?;
+        stream.write_u8(byte).await?;
+    }
 }
 
 async fn echo<S: Stream>(mut stream: S) -> io::Result<()> {
@@ -107,21 +111,19 @@ async fn pair<S: Stream>(mut echo: S, mut sink: S) -> Result<Box<dyn Client>, Fa
     }))
 }
 
-/// The client's half of an idle connection.
+/// Opens one connection and has one byte echoed.
 pub(super) async fn connect_idle(address: &Address) -> Result<Box<dyn Any>, Failure> {
-    let first = [&[IDLE][..], &[0; 64]].concat();
     match address {
-        Address::Tcp(address) => {
-            let mut stream = frames::dial_tcp(*address).await?;
-            stream.write_all(&first).await.map_err(Failure::io("connect"))?;
-            Ok(Box::new(stream))
-        }
-        Address::Uds(path) => {
-            let mut stream = frames::dial_uds(path).await?;
-            stream.write_all(&first).await.map_err(Failure::io("connect"))?;
-            Ok(Box::new(stream))
-        }
+        Address::Tcp(address) => Ok(Box::new(use_once(frames::dial_tcp(*address).await?).await?)),
+        Address::Uds(path) => Ok(Box::new(use_once(frames::dial_uds(path).await?).await?)),
     }
+}
+
+async fn use_once<S: Stream>(mut stream: S) -> Result<S, Failure> {
+    let failed = Failure::io("use a connection once");
+    stream.write_all(&[IDLE, 7]).await.map_err(&failed)?;
+    stream.read_u8().await.map_err(&failed)?;
+    Ok(stream)
 }
 
 struct RawClient<S> {
