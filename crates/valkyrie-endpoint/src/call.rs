@@ -98,14 +98,6 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// The kind of frame it travels in, for layers that assign one of another group; REQUEST unless told otherwise.
-    pub fn kind(mut self, kind: Kind) -> Self {
-        if let State::Unsent { message, .. } = &mut self.state {
-            message.kind = kind;
-        }
-        self
-    }
-
     /// Sends the request, or waits for room.
     #[inline]
     fn begin(
@@ -116,8 +108,8 @@ impl<'a> Call<'a> {
         mut ticket: Ticket,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Bytes, CallError>> {
-        let now = clock::now();
-        let timeout = clock::allowance(now, self.timeout);
+        // Only a deadline needs to know the time.
+        let (now, timeout) = clock::allowance(self.timeout, core.seen);
         let bytes = message.payload.len() + HEAD_BYTES;
         let sent = core
             .session

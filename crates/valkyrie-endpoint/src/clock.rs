@@ -29,14 +29,19 @@ pub(crate) fn with_deadline<R>(deadline: Option<Instant>, body: impl FnOnce() ->
     body()
 }
 
-/// What a call may take: the caller's own wish or what is left of the handler's deadline, the shorter.
+/// What a call may take: the caller's own wish or what is left of the handler's deadline, the shorter; and the time that
+/// it counts from. Without either the clock is not read and `seen`, some recent time, does.
 #[inline]
-pub(crate) fn allowance(now: Instant, wish: Option<Duration>) -> Option<Duration> {
-    let inherited = DEADLINE
-        .get()
-        .map(|deadline| deadline.saturating_duration_since(now));
-    match (wish, inherited) {
+pub(crate) fn allowance(wish: Option<Duration>, seen: Instant) -> (Instant, Option<Duration>) {
+    let inherited = DEADLINE.get();
+    if wish.is_none() && inherited.is_none() {
+        return (seen, None);
+    }
+    let now = now();
+    let inherited = inherited.map(|deadline| deadline.saturating_duration_since(now));
+    let shorter = match (wish, inherited) {
         (Some(wish), Some(inherited)) => Some(wish.min(inherited)),
         (wish, inherited) => wish.or(inherited),
-    }
+    };
+    (now, shorter)
 }

@@ -27,6 +27,8 @@ pub(crate) struct Core {
     pub(crate) flush_pending: bool,
     /// The link takes nothing for now and will wake the driver itself. Nobody else need.
     pub(crate) wire_blocked: bool,
+    /// When the driver last looked at the clock.
+    pub(crate) seen: Instant,
     /// Bytes pushed since the session was last asked for frames.
     pub(crate) queued_bytes: usize,
     /// Requests that handlers owe an answer to.
@@ -129,8 +131,9 @@ pub(crate) enum Line {
 }
 
 impl Core {
-    pub(crate) fn new(session: Session) -> Self {
+    pub(crate) fn new(session: Session, now: Instant) -> Self {
         Self {
+            seen: now,
             session,
             driver: None,
             flush_pending: false,
@@ -149,8 +152,22 @@ impl Core {
     }
 
     /// Drains the session's events: wakers to be woken once the lock is let go, and arrivals for the driver.
+    #[inline]
     pub(crate) fn pump(&mut self, wakers: &mut Vec<Waker>, arrivals: &mut Arrivals) {
-        while let Some(event) = self.session.poll_event() {
+        let first = self.session.poll_event();
+        if first.is_some() {
+            self.pump_from(first, wakers, arrivals);
+        }
+    }
+
+    /// [`Core::pump`] from an event on that has been taken out already.
+    pub(crate) fn pump_from(
+        &mut self,
+        mut next: Option<Event>,
+        wakers: &mut Vec<Waker>,
+        arrivals: &mut Arrivals,
+    ) {
+        while let Some(event) = next {
             match event {
                 Event::Completed(key) => {
                     if let Some(waker) = self.calls.get_mut(key.index()).and_then(Option::take) {
@@ -175,6 +192,7 @@ impl Core {
                 }
                 event => self.pump_rare(event, wakers, arrivals),
             }
+            next = self.session.poll_event();
         }
     }
 

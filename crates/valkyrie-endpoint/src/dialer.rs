@@ -72,7 +72,7 @@ impl Dialer {
         match self.inner.while_down {
             WhileDown::Fail => self.current().unwrap_or(Err(DialerError::Down)),
             WhileDown::Wait(longest) => {
-                let inherited = clock::allowance(clock::now(), Some(longest)).unwrap_or(longest);
+                let inherited = clock::allowance(Some(longest), clock::now()).1.unwrap_or(longest);
                 tokio::time::timeout(inherited, self.wait_up())
                     .await
                     .unwrap_or(Err(DialerError::WaitedTooLong))

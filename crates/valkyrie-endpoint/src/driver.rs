@@ -117,6 +117,7 @@ impl Driver {
         };
         let now = clock::now();
         let mut core = shared.lock();
+        core.seen = now;
         match read {
             Poll::Ready(Ok(bytes)) if bytes > 0 => {
                 if core.session.handle_input(now, input).is_err() {

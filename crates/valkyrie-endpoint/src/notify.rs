@@ -12,7 +12,7 @@ use crate::call::wait_for;
 use crate::core::{HEAD_BYTES, Line};
 use crate::shared::Urgency;
 use crate::wait::Ticket;
-use crate::{Connection, Method, MethodError, NotifyError, clock};
+use crate::{Connection, Method, MethodError, NotifyError};
 
 /// A notification that is sent when it is first polled. Ready once it is queued; dropping it before that sends nothing.
 #[must_use = "a notification is sent when it is awaited"]
@@ -81,8 +81,8 @@ impl<'a> Notify<'a> {
         let shared = self.connection.shared();
         let mut core = shared.lock();
         let bytes = message.payload.len() + HEAD_BYTES;
-        core.session
-            .notify(clock::now(), self.class, self.priority, message)?;
+        let now = core.seen;
+        core.session.notify(now, self.class, self.priority, message)?;
         core.queued_bytes += bytes;
         let next = core.leave(Line::Lane(self.class), &mut self.ticket);
         shared.commit_with(core, Urgency::Soon, next.into_iter().collect());
@@ -103,9 +103,8 @@ impl Future for Notify<'_> {
         let shared = this.connection.shared();
         let mut core = shared.lock();
         let bytes = message.payload.len() + HEAD_BYTES;
-        let sent = core
-            .session
-            .notify(clock::now(), this.class, this.priority, message);
+        let now = core.seen;
+        let sent = core.session.notify(now, this.class, this.priority, message);
         let line = Line::Lane(this.class);
         match sent {
             Ok(()) => {

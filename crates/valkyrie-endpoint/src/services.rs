@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use valkyrie_frame::Extensions;
+use valkyrie_frame::{Extensions, extension_type};
 use valkyrie_proto::Failure;
 
 use crate::handler::{Handler, Pooled};
@@ -39,6 +39,14 @@ impl Services {
 
     #[inline]
     pub(crate) fn find(&self, extensions: &Extensions) -> Option<&Serve> {
+        // Most requests carry the route and nothing else, encoded as it is here: their words are compared as they are.
+        if let Some(serve) = self.table.find_words(extensions.as_bytes()) {
+            return Some(serve);
+        }
+        if let Some(serve) = route_words(extensions).and_then(|words| self.table.find_words(words)) {
+            return Some(serve);
+        }
+        // Encoded otherwise, which a peer may.
         let (service, method) = extensions.route()?;
         self.table.find(service, method)
     }
@@ -225,13 +233,14 @@ impl Table {
         }
     }
 
+    /// The handler of a route as [`Method`] encodes it.
     #[inline]
-    fn find(&self, service: &str, method: &str) -> Option<&Serve> {
+    fn find_words(&self, words: &[u8]) -> Option<&Serve> {
         let mask = self.slots.len().checked_sub(1)?;
-        let mut at = hash(service, method) as usize & mask;
+        let mut at = hash(words) as usize & mask;
         while let Some(index) = self.slots[at].checked_sub(1) {
             let entry = &self.entries[index as usize];
-            if entry.method.extensions().route() == Some((service, method)) {
+            if entry.method.extensions().as_bytes() == words {
                 return Some(&entry.serve);
             }
             at = (at + 1) & mask;
@@ -239,9 +248,15 @@ impl Table {
         None
     }
 
+    /// The handler of a route by its names.
+    fn find(&self, service: &str, method: &str) -> Option<&Serve> {
+        let method = Method::new(service, method).ok()?;
+        self.find_words(method.extensions().as_bytes())
+    }
+
     fn insert(&mut self, entry: Entry) {
         let mask = self.slots.len() - 1;
-        let mut at = hash(entry.method.service(), entry.method.name()) as usize & mask;
+        let mut at = hash(entry.method.extensions().as_bytes()) as usize & mask;
         while self.slots[at] != 0 {
             at = (at + 1) & mask;
         }
@@ -250,12 +265,96 @@ impl Table {
     }
 }
 
-/// FNV-1a over both names with a separator that neither may end in by accident: collisions cost a comparison.
+/// The words of the route in an area that holds other values as well. The area was checked when it was decoded.
+fn route_words(extensions: &Extensions) -> Option<&[u8]> {
+    let mut rest = extensions.as_bytes();
+    if extensions.timestamp().is_some() {
+        rest = rest.get(4..)?;
+    }
+    while let [kind, len, ..] = *rest {
+        let padded = (2 + usize::from(len)).next_multiple_of(4);
+        if kind & !extension_type::MUST_UNDERSTAND == extension_type::ROUTE {
+            return rest.get(..padded);
+        }
+        rest = rest.get(padded..)?;
+    }
+    None
+}
+
+/// A word at a time, multiplied and rotated; areas are whole words. Collisions cost a comparison.
 #[inline]
-fn hash(service: &str, method: &str) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in service.bytes().chain([0]).chain(method.bytes()) {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+fn hash(area: &[u8]) -> u64 {
+    let mut hash = area.len() as u64;
+    let (words, _) = area.as_chunks::<4>();
+    for word in words {
+        let word = u64::from(u32::from_le_bytes(*word));
+        hash = (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
     }
     hash ^ (hash >> 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn services() -> Services {
+        let mut builder = Services::builder();
+        for number in 0..100 {
+            builder = builder.unary("service", &format!("method{number}"), |_, payload| async move {
+                Ok(payload)
+            });
+        }
+        builder.build().unwrap()
+    }
+
+    #[test]
+    fn a_route_is_found_whatever_travels_beside_it() {
+        let services = services();
+        for number in 0..100 {
+            let route = || {
+                Extensions::builder()
+                    .route("service", &format!("method{number}"))
+                    .unwrap()
+                    .timestamp(7)
+            };
+            let alone = Method::new("service", &format!("method{number}")).unwrap();
+            for extensions in [
+                alone.extensions().clone(),
+                route().finish().unwrap(),
+                route().deadline_ms(5).idempotency_key(&[1; 16]).finish().unwrap(),
+                Extensions::builder()
+                    .raw(
+                        extension_type::ROUTE,
+                        &alone.extensions().as_bytes()[2..][..alone.extensions().as_bytes()[1].into()],
+                    )
+                    .unwrap()
+                    .finish()
+                    .unwrap(),
+            ] {
+                assert!(services.find(&extensions).is_some(), "{extensions:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_served_is_not_found() {
+        let services = services();
+        for (service, method) in [
+            ("service", "method100"),
+            ("servic", "emethod1"),
+            ("service", "method"),
+        ] {
+            assert!(
+                services
+                    .find(Method::new(service, method).unwrap().extensions())
+                    .is_none()
+            );
+        }
+        assert!(services.find(&Extensions::EMPTY).is_none());
+        assert!(
+            Services::default()
+                .find(Method::new("service", "method1").unwrap().extensions())
+                .is_none()
+        );
+    }
 }

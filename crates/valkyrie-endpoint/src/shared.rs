@@ -27,7 +27,7 @@ use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
 use valkyrie_frame::Batch;
-use valkyrie_proto::{Session, Side};
+use valkyrie_proto::{Event, Session, Side};
 use valkyrie_transport::{Lane, Link};
 
 use crate::clock;
@@ -116,7 +116,7 @@ impl Shared {
         Self {
             side: session.side(),
             peer: link.peer().into_boxed_str(),
-            core: Mutex::new(Core::new(session)),
+            core: Mutex::new(Core::new(session, clock::now())),
             link: Mutex::new(LinkState {
                 link: Some(link),
                 unsent: None,
@@ -159,23 +159,22 @@ impl Shared {
     }
 
     /// [`Shared::commit`] with wakers that the operation itself has collected.
+    #[inline]
     pub(crate) fn commit_with(
         &self,
         mut core: MutexGuard<'_, Core>,
         urgency: Urgency,
         mut wakers: Vec<Waker>,
     ) {
-        let mut arrivals = Arrivals::default();
-        core.pump(&mut wakers, &mut arrivals);
-        let flush = if arrivals.is_empty() {
-            core.plan_flush(urgency)
-        } else {
-            core.keep_stray(arrivals);
-            core.flush_pending = true;
-            Flush::Wake(core.driver.clone())
-        };
+        // Most operations cause no event, and most of those find that the driver has been woken already.
+        if let Some(event) = core.session.poll_event() {
+            self.pump_strays(&mut core, event, &mut wakers);
+        }
+        let flush = core.plan_flush(urgency);
         drop(core);
-        wakers.into_iter().for_each(Waker::wake);
+        if !wakers.is_empty() {
+            wakers.into_iter().for_each(Waker::wake);
+        }
         match flush {
             Flush::Nothing => {}
             Flush::Direct => self.write_directly(),
@@ -184,6 +183,17 @@ impl Shared {
                     driver.wake();
                 }
             }
+        }
+    }
+
+    /// Drains the events that an operation of the application, or a write, has caused. Arrivals are the driver's.
+    #[cold]
+    fn pump_strays(&self, core: &mut Core, event: Event, wakers: &mut Vec<Waker>) {
+        let mut arrivals = Arrivals::default();
+        core.pump_from(Some(event), wakers, &mut arrivals);
+        if !arrivals.is_empty() {
+            core.keep_stray(arrivals);
+            wakers.extend(core.driver.clone());
         }
     }
 
@@ -240,11 +250,8 @@ impl Shared {
                 more = core.session.wants_transmit();
                 // What went out made room for others, or was the last thing to go.
                 let mut wakers = Vec::new();
-                let mut arrivals = Arrivals::default();
-                core.pump(&mut wakers, &mut arrivals);
-                if !arrivals.is_empty() {
-                    core.keep_stray(arrivals);
-                    wakers.extend(core.driver.clone());
+                if let Some(event) = core.session.poll_event() {
+                    self.pump_strays(&mut core, event, &mut wakers);
                 }
                 drop(core);
                 wakers.into_iter().for_each(Waker::wake);
@@ -294,6 +301,7 @@ pub(crate) enum Transmitted {
 
 impl Core {
     /// Decides who writes what has just been pushed. The module's documentation says why nothing is forgotten.
+    #[inline]
     fn plan_flush(&mut self, urgency: Urgency) -> Flush {
         if self.flush_pending || self.wire_blocked || !self.session.wants_transmit() {
             return Flush::Nothing;
@@ -376,9 +384,9 @@ impl LinkState {
 /// of frames is decided late.
 const BATCH_BYTES_MAX: usize = 64 * 1024;
 
-/// Bytes pushed at which the pusher writes by itself although other work is under way: a full batch gains nothing by
-/// waiting.
-const DIRECT_WRITE_BYTES: usize = BATCH_BYTES_MAX;
+/// Bytes pushed at which the pusher writes by itself although other work is under way. A quarter of a batch: the peer
+/// begins to work while this side still pushes, and a system call is shared by more than a hundred small messages.
+const DIRECT_WRITE_BYTES: usize = BATCH_BYTES_MAX / 4;
 
 /// Batches that a pusher writes by itself before it leaves the rest to the driver: one caller must not work for all.
 const DIRECT_ROUNDS_MAX: usize = 2;

@@ -80,8 +80,7 @@ impl Future for Open<'_> {
         };
         let shared = this.connection.shared();
         let mut core = shared.lock();
-        let now = clock::now();
-        let timeout = clock::allowance(now, this.timeout);
+        let (now, timeout) = clock::allowance(this.timeout, core.seen);
         let opened = core.session.open(
             now,
             this.class,
