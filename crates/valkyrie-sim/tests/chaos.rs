@@ -29,7 +29,7 @@ fn run(seed: u64, epochs: u64, events: u64) -> Counts {
     let mut total = Counts::default();
     for epoch in 0..epochs {
         let path = paths()[(epoch % 4) as usize];
-        let mut chaos = Chaos::new(path, rng.next());
+        let mut chaos = Chaos::new(path, rng.any());
         for _ in 0..events / epochs {
             chaos.step(&mut |end| rng.below(end));
         }

@@ -72,8 +72,8 @@ impl Session {
         Some(outcome)
     }
 
-    /// The caller has lost interest. The peer is told, no [`Event::Completed`] follows, and the
-    /// exchange stays counted against the peer's limit until the peer has answered. A stale key is
+    /// The caller has lost interest. The peer is told, no [`Event::Completed`] follows but one that
+    /// waits in [`Session::poll_event`] already, and the exchange stays counted against the peer's limit until the peer has answered. A stale key is
     /// ignored.
     pub fn cancel(&mut self, now: Instant, key: ExchangeKey) {
         let _ = now;

@@ -38,7 +38,11 @@ impl Session {
                 + u64::from(crate::config::MAX_HEAD_BYTES);
             // Answers are bounded by the exchanges that they answer, not by the queue.
             let answers = (self.traffic.incoming.live() as u64) * bound;
-            if !matches!(stream.class(), Class::Bulk) && send.queued > bound + answers {
+            let best_effort = match stream.class() {
+                Class::Bulk => u64::from(limits.best_effort_queue_max),
+                _ => 0,
+            };
+            if send.queued > bound + answers + best_effort {
                 return Err(format!(
                     "stream {id} queues {} past its bound of {bound}",
                     send.queued
@@ -117,8 +121,36 @@ impl Session {
                 self.traffic.incoming.pending_bytes
             ));
         }
-        if self.traffic.scheduler.len() > self.traffic.streams.len() {
-            return Err("the scheduler holds a stream twice".into());
+        let ready = self
+            .traffic
+            .streams
+            .iter()
+            .filter(|(_, stream)| stream.send.ready);
+        if self.traffic.scheduler.len() != ready.count() {
+            return Err("the scheduler holds other streams than those that are ready".into());
+        }
+        let parked = self
+            .traffic
+            .streams
+            .iter()
+            .filter(|(_, stream)| stream.send.parked);
+        if self.traffic.parked.len() != parked.count() && !self.is_closed() {
+            return Err("the list of waiting streams holds others than those that wait".into());
+        }
+        if self.traffic.cancels.len() > self.traffic.outgoing.live() {
+            return Err("more cancels wait than exchanges are open".into());
+        }
+        if self.control_answers > self.control.len() {
+            return Err("more answers are counted than control frames wait".into());
+        }
+        if self.traffic.critical_pending > u64::from(self.config.budgets.critical_bytes) {
+            return Err("more critical notifications are held than allowed".into());
+        }
+        if self.traffic.best_effort_pending > u64::from(limits.best_effort_queue_max) {
+            return Err("more best-effort notifications are held than allowed".into());
+        }
+        if self.traffic.notify_pending > self.recv_window.unread {
+            return Err("more notifications are held than bytes are unread".into());
         }
         let timers = 2
             * (self.traffic.outgoing.live() + self.traffic.incoming.live() + self.traffic.streams.len())
