@@ -13,6 +13,7 @@ use crate::exit::EXIT_CODES_HELP;
 use crate::out::ColorWhen;
 use crate::ping::PingArgs;
 use crate::serve::ServeArgs;
+use valkyrie_rustci::command::CiArgs;
 
 /// Serve, call, measure and look into Valkyrie.
 ///
@@ -46,6 +47,7 @@ pub(crate) enum Command {
     Call(CallArgs),
     Bench(BenchArgs),
     Decode(DecodeArgs),
+    Ci(CiArgs),
     Completions(CompletionsArgs),
 }
 

@@ -5,6 +5,7 @@
 mod args;
 mod bench;
 mod call;
+mod ci;
 mod completions;
 mod decode;
 mod exit;
@@ -48,6 +49,7 @@ fn run(cli: &Cli, out: &mut Out, notes: Notes) -> Result<(), CliError> {
         Command::Call(args) => call::run(args, out, notes),
         Command::Bench(args) => bench::run(args, out, notes),
         Command::Decode(args) => decode::run(args, out),
+        Command::Ci(args) => ci::run(args, cli.color, cli.json),
         Command::Completions(args) => completions::run(args, out),
     }
 }

@@ -8,11 +8,15 @@
 //! This crate is not a general build system: it starts shell commands, keeps their output whole and
 //! in order, and reports how each of them ended. Read [`pipeline`] first, then [`schedule`].
 
+pub mod client;
+pub mod command;
 pub mod execute;
 pub mod log;
 pub mod pipeline;
 pub mod process;
 pub mod progress;
+pub mod runner;
 pub mod schedule;
+pub mod server;
 pub mod tools;
 pub mod wire;

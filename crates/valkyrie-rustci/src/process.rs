@@ -13,6 +13,7 @@
 //! It does not know jobs; see [`execute`](crate::execute). Read [`Outcome`] first.
 
 mod group;
+mod orphans;
 mod outcome;
 mod pump;
 mod step;
@@ -21,5 +22,6 @@ mod table;
 mod tests;
 
 pub use group::adopt_orphans;
+pub use orphans::kill_steps_of;
 pub use outcome::{Escaped, Outcome, OutputEnd, StepReport};
 pub use step::{BACKGROUND_GRACE, KILL_GRACE_DEFAULT, SHELL, STEP_TOKEN, StepCommand, run_step};

@@ -14,7 +14,7 @@ mod observe;
 #[cfg(test)]
 mod tests;
 
-pub use call::{CancelRun, Refused, Register, Registered, Submit, Submitted, Watch};
+pub use call::{CancelRun, LogPlace, Refused, Register, Registered, Submit, Submitted, Watch};
 pub use control::{FromRunner, FromServer};
 pub use error::{WireError, WireLimit};
 pub use job::{

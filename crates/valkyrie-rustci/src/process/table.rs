@@ -75,6 +75,21 @@ pub(super) fn carries(_: Pid, _: &str, _: &str) -> bool {
     false
 }
 
+/// The value of a variable that a process was started with.
+#[cfg(target_os = "linux")]
+pub(super) fn variable(pid: Pid, name: &str) -> Option<String> {
+    let environment = std::fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).ok()?;
+    environment.split(|byte| *byte == 0).find_map(|entry| {
+        let value = entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+        Some(String::from_utf8_lossy(value).into_owned())
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn variable(_: Pid, _: &str) -> Option<String> {
+    None
+}
+
 /// How many processes the kernel has killed for want of memory since it started.
 pub(super) fn out_of_memory_kills() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/vmstat").ok()?;

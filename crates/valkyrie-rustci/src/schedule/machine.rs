@@ -121,14 +121,28 @@ impl Schedule {
         labels: impl IntoIterator<Item = String>,
         slots: u32,
     ) {
+        self.runner_expected(now, id, labels, slots);
+        self.runner_draining(now, id, false);
+    }
+
+    /// A runner is known and not ready yet: it is offered nothing until
+    /// [`runner_draining`](Self::runner_draining) says `false`.
+    pub fn runner_expected(
+        &mut self,
+        now: Instant,
+        id: RunnerId,
+        labels: impl IntoIterator<Item = String>,
+        slots: u32,
+    ) {
         self.drop_runner(now, id);
         let runner = Runner {
             labels: labels.into_iter().collect(),
             slots,
             used: 0,
+            elsewhere: 0,
             lease_until: now + self.limits.lease,
             resting_until: None,
-            draining: false,
+            draining: true,
         };
         self.runners.insert(id, runner);
         self.settle(now);
@@ -146,6 +160,19 @@ impl Schedule {
             runner.draining = draining;
         }
         self.settle(now);
+    }
+
+    /// How many of the runner's slots other runs hold. It takes effect with the next call that takes
+    /// `now`; whoever owns several runs says it before each.
+    pub fn runner_busy_elsewhere(&mut self, id: RunnerId, slots: u32) {
+        if let Some(runner) = self.runners.get_mut(&id) {
+            runner.elsewhere = slots;
+        }
+    }
+
+    /// How many of the runner's slots this run holds.
+    pub fn runner_used(&self, id: RunnerId) -> u32 {
+        self.runners.get(&id).map_or(0, |runner| runner.used)
     }
 
     /// A runner came back on a new connection within its lease: what it held under `from` it holds
@@ -617,7 +644,7 @@ impl Schedule {
         // The emptiest runner first, so that parallel jobs spread over machines.
         let chosen = fitting()
             .filter(|(_, runner)| runner.can_take(now))
-            .max_by_key(|(id, runner)| (runner.slots - runner.used, std::cmp::Reverse(**id)))
+            .max_by_key(|(id, runner)| (runner.free(), std::cmp::Reverse(**id)))
             .map(|(id, _)| *id);
         let accept_by = now + self.limits.accept_within;
         let entry = &mut self.jobs[job.as_usize()];

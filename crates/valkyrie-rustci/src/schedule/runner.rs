@@ -15,6 +15,8 @@ pub(super) struct Runner {
     pub(super) slots: u32,
     /// Attempts that hold a slot: offered, accepted or running.
     pub(super) used: u32,
+    /// Slots that other runs hold, as last told.
+    pub(super) elsewhere: u32,
     pub(super) lease_until: Instant,
     /// Not offered anything before this.
     pub(super) resting_until: Option<Instant>,
@@ -26,7 +28,13 @@ impl Runner {
         wanted.iter().all(|label| self.labels.contains(label))
     }
 
+    /// Slots that neither this run nor, as last told, another one holds.
+    pub(super) fn free(&self) -> u32 {
+        self.slots
+            .saturating_sub(self.used.saturating_add(self.elsewhere))
+    }
+
     pub(super) fn can_take(&self, now: Instant) -> bool {
-        !self.draining && self.used < self.slots && self.resting_until.is_none_or(|until| until <= now)
+        !self.draining && self.free() > 0 && self.resting_until.is_none_or(|until| until <= now)
     }
 }

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::error::{Bounded, WireError, WireLimit, within};
-use super::{CONTROL_BYTES_MAX, HELD_MAX, JobRef, LABELS_MAX, SLOTS_MAX};
+use super::{CONTROL_BYTES_MAX, HELD_MAX, JobRef, LABELS_MAX, SLOTS_MAX, TEXT_BYTES_MAX};
 use crate::pipeline::{FILE_BYTES_MAX, JOBS_MAX, JobIndex, NAME_BYTES_MAX, PipelineError};
 use crate::schedule::RunnerId;
 
@@ -30,6 +30,9 @@ pub struct Register {
     /// The id it had then, when it wants those attempts back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub was: Option<RunnerId>,
+    /// What the server demands of everyone, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
 }
 
 /// The server knows the runner now.
@@ -54,6 +57,9 @@ pub struct Submit {
     /// Its name, for messages about mistakes.
     #[serde(default)]
     pub file: String,
+    /// What the server demands of everyone, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
 }
 
 /// The run exists and is queued.
@@ -61,6 +67,9 @@ pub struct Submit {
 pub struct Submitted {
     /// Its number.
     pub run: u64,
+    /// Which life of the server gave the number: a server that starts anew counts from 1 again.
+    #[serde(default)]
+    pub server: u64,
 }
 
 /// The file has mistakes; no run was made.
@@ -83,17 +92,32 @@ impl Refused {
     }
 }
 
-/// Opens a watch.
+/// Opens a watch: the first and only message of the client on the stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watch {
     /// The run.
     pub run: u64,
-    /// Bytes of each job's log that the watcher has already, by position; missing ones are zero.
+    /// The life of the server that the run belongs to; nothing takes whatever run has the number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<u64>,
+    /// What the watcher has of each job's log already, by position; missing ones are nothing.
     #[serde(default)]
-    pub log_from: Vec<u64>,
+    pub log_from: Vec<LogPlace>,
     /// Whether to send logs at all.
     #[serde(default = "yes")]
     pub logs: bool,
+    /// What the server demands of everyone, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+}
+
+/// How much of a job's log a watcher has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPlace {
+    /// Of which attempt; 0 for none. Another attempt's log is sent from its beginning.
+    pub attempt: u32,
+    /// Bytes.
+    pub offset: u64,
 }
 
 fn yes() -> bool {
@@ -101,13 +125,19 @@ fn yes() -> bool {
 }
 
 /// Cancels a run or one job of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CancelRun {
     /// The run.
     pub run: u64,
     /// Only this job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobIndex>,
+    /// The life of the server that the run belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<u64>,
+    /// What the server demands of everyone, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
 }
 
 impl Bounded for Register {
@@ -116,6 +146,7 @@ impl Bounded for Register {
         within("labels", self.labels.len(), LABELS_MAX)?;
         within("slots", self.slots as usize, SLOTS_MAX as usize)?;
         within("held", self.held.len(), HELD_MAX)?;
+        check_secret(&self.secret)?;
         self.labels
             .iter()
             .try_for_each(|label| within("label", label.len(), NAME_BYTES_MAX))
@@ -130,8 +161,9 @@ impl Bounded for Registered {
 
 impl Bounded for Submit {
     fn check(&self) -> Result<(), WireLimit> {
+        check_secret(&self.secret)?;
         within("source", self.source.len(), FILE_BYTES_MAX)?;
-        within("file", self.file.len(), super::TEXT_BYTES_MAX)
+        within("file", self.file.len(), TEXT_BYTES_MAX)
     }
 }
 
@@ -143,6 +175,7 @@ impl Bounded for Refused {
 
 impl Bounded for Watch {
     fn check(&self) -> Result<(), WireLimit> {
+        check_secret(&self.secret)?;
         within("log_from", self.log_from.len(), JOBS_MAX)
     }
 }
@@ -155,8 +188,12 @@ impl Bounded for Submitted {
 
 impl Bounded for CancelRun {
     fn check(&self) -> Result<(), WireLimit> {
-        Ok(())
+        check_secret(&self.secret)
     }
+}
+
+fn check_secret(secret: &Option<String>) -> Result<(), WireLimit> {
+    within("secret", secret.as_ref().map_or(0, String::len), TEXT_BYTES_MAX)
 }
 
 /// Gives each call message its `encode` and `decode`.
