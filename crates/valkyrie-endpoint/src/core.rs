@@ -268,6 +268,23 @@ impl Core {
         self.wake_life(wakers);
     }
 
+    /// Gives back what a burst has left behind, for a connection that has fallen idle.
+    pub(crate) fn shrink(&mut self) {
+        self.session.shrink();
+        if self.calls.iter().all(Option::is_none) {
+            self.calls = Vec::new();
+        }
+        if self.requests_running == 0 {
+            self.requests = Vec::new();
+        }
+        if self.streams.iter().all(|slot| slot.key.is_none()) {
+            self.streams = Vec::new();
+        }
+        if self.rare.as_ref().is_some_and(|rare| rare.is_unused()) {
+            self.rare = None;
+        }
+    }
+
     // ---- calls -------------------------------------------------------------------------------------------------
 
     /// Who to wake when the exchange has ended.
@@ -547,6 +564,20 @@ impl Core {
             arrivals.incoming.append(&mut stray.incoming);
             arrivals.opened.append(&mut stray.opened);
         }
+    }
+}
+
+impl Rare {
+    fn is_unused(&self) -> bool {
+        self.life.is_empty()
+            && self.lanes.iter().all(WaitList::is_unused)
+            && [&self.exchanges, &self.opens, &self.acceptors]
+                .into_iter()
+                .all(WaitList::is_unused)
+            && self.next_ping == 0
+            && self.unrouted.is_empty()
+            && self.stray.is_empty()
+            && self.retry_after_ms.is_none()
     }
 }
 

@@ -101,7 +101,7 @@ impl Sweep {
                 let driver = {
                     let mut core = shared.lock();
                     if core.session.idle_since() + SOON < now {
-                        core.session.shrink();
+                        core.shrink();
                     }
                     let due = core
                         .session

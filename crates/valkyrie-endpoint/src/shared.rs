@@ -396,3 +396,28 @@ const WRITE_SLICES_MAX: usize = 64;
 
 /// The beginning of a frame that is long enough to keep the buffer it lies in, a sixteenth of which it fills at least.
 const KEEP_INPUT_BYTES: usize = 4 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::mem::size_of;
+
+    use super::*;
+    use crate::driver::Driver;
+
+    /// What an idle connection costs is these two, the session's settings, and what the runtime and the link take.
+    #[test]
+    fn a_connection_is_small() {
+        assert!(size_of::<Shared>() <= 768, "{}", size_of::<Shared>());
+        assert!(size_of::<Driver>() <= 64, "{}", size_of::<Driver>());
+        assert!(size_of::<LinkState>() <= 80, "{}", size_of::<LinkState>());
+    }
+
+    #[test]
+    fn a_call_is_small() {
+        assert!(
+            size_of::<crate::Call<'_>>() <= 144,
+            "{}",
+            size_of::<crate::Call<'_>>()
+        );
+    }
+}

@@ -50,6 +50,11 @@ impl WaitList {
         }
     }
 
+    /// Whether nobody has ever waited: only then may the list be made anew, because tickets must not be given twice.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.next == 0
+    }
+
     /// Takes everybody out.
     pub(crate) fn all(&mut self) -> impl Iterator<Item = Waker> + '_ {
         self.line.drain(..).map(|(_, waker)| waker)
