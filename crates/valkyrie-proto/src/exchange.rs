@@ -38,6 +38,8 @@ pub(crate) struct OutgoingTable {
     /// Generations survive in the slot's last correlation.
     generations: Vec<u16>,
     live: usize,
+    /// The generation that slots made from now on begin above.
+    floor: u16,
 }
 
 impl OutgoingTable {
@@ -48,7 +50,7 @@ impl OutgoingTable {
             Some(slot) => slot,
             None if self.slots.len() < usize::from(max) => {
                 self.slots.push(Outgoing::default());
-                self.generations.push(0);
+                self.generations.push(self.floor);
                 (self.slots.len() - 1) as u16
             }
             None => return None,
@@ -95,6 +97,16 @@ impl OutgoingTable {
         self.free.push((correlation & 0xFFFF) as u16);
         self.live -= 1;
         true
+    }
+
+    /// The highest generation in use anywhere.
+    pub(crate) fn last_generation(&self) -> u16 {
+        self.generations.iter().copied().max().unwrap_or(self.floor)
+    }
+
+    /// Lets an empty table go on above the generations of another.
+    pub(crate) fn begin_above(&mut self, generation: u16) {
+        self.floor = generation;
     }
 
     pub(crate) fn live(&self) -> usize {

@@ -289,3 +289,33 @@ fn an_idle_session_is_small() {
     // What a connection costs that has opened and does nothing; the book publishes the whole.
     assert!(size_of::<Session>() <= 640, "{} bytes", size_of::<Session>());
 }
+
+#[test]
+fn a_session_that_slept_goes_on_where_it_was() {
+    let mut pair = Pair::new(Config::default());
+    let mut last = None;
+    for round in 0..100u8 {
+        let payload = Bytes::from(vec![round; 40_000]);
+        let key = pair
+            .dialer
+            .call(pair.now, Class::Data, None, payload.clone().into(), None)
+            .unwrap();
+        assert_ne!(Some(key), last, "an old key stays stale");
+        last = Some(key);
+        pair.run();
+        let (id, got) = pair.request();
+        assert_eq!(got, payload);
+        pair.acceptor.respond(pair.now, id, Ok(got.into())).unwrap();
+        pair.run();
+        assert_eq!(pair.dialer.take_response(key).unwrap().unwrap().payload, payload);
+        let before = (pair.dialer.stats(), pair.acceptor.stats());
+        pair.dialer.shrink();
+        pair.acceptor.shrink();
+        assert_eq!(before, (pair.dialer.stats(), pair.acceptor.stats()));
+    }
+    assert_eq!(pair.acceptor.requests_received()[Class::Data.index()], 100);
+    pair.acceptor.shrink();
+    pair.acceptor.drain(pair.now, 0);
+    pair.run();
+    assert!(pair.acceptor.is_closed() && pair.dialer.is_closed());
+}

@@ -231,6 +231,8 @@ impl Session {
     /// the configured time. `retry_after_ms` tells it when to come back. Asking twice is no error.
     //= protocol/session.md#drain
     pub fn drain(&mut self, now: Instant, retry_after_ms: u32) {
+        // The second phase tells how many requests there were.
+        self.traffic.wake();
         match self.phase {
             Phase::Closed => return,
             Phase::Opening => {
@@ -561,7 +563,8 @@ impl Session {
     }
 
     /// Requests that have arrived whole, by class; for tests and for people.
-    pub fn requests_received(&self) -> [u64; Class::COUNT] {
+    pub fn requests_received(&mut self) -> [u64; Class::COUNT] {
+        self.traffic.wake();
         self.traffic.requests_received
     }
 }

@@ -6,6 +6,7 @@
 //! must hold after every step.
 
 mod deliver;
+mod dormant;
 mod exchanges;
 mod input;
 mod invariants;
@@ -119,7 +120,7 @@ impl Session {
             timers: Timers::default(),
             pings: Pings::new(now),
             last_input: now,
-            traffic: LazyTraffic::default(),
+            traffic: LazyTraffic::new(side),
             core_sent: FrameCount::default(),
             core_received: FrameCount::default(),
             send_credit: SendCredit::default(),
@@ -175,7 +176,7 @@ impl Session {
 
     /// Counters since the beginning.
     pub fn stats(&self) -> Stats {
-        let mut stats = self.traffic.stats;
+        let mut stats = self.traffic.stats();
         let critical = &mut stats.classes[Class::Critical.index()];
         critical.frames_sent += u64::from(self.core_sent.frames);
         critical.bytes_sent += self.core_sent.bytes;
@@ -186,7 +187,7 @@ impl Session {
 
     /// The smoothed round trip, once something has measured it.
     pub fn rtt(&self) -> Option<Duration> {
-        self.traffic.rtt.smoothed()
+        self.traffic.rtt()
     }
 
     /// Exchanges begun here that have not ended.
@@ -209,11 +210,8 @@ impl Session {
             self.control = VecDeque::new();
         }
         if self.traffic.exists() {
-            let traffic = &mut *self.traffic;
-            traffic.arena.release();
-            if traffic.credit_due.is_empty() {
-                traffic.credit_due = Vec::new();
-            }
+            self.traffic.arena.release();
+            self.traffic.sleep();
         }
     }
 

@@ -1,12 +1,14 @@
 //! What a session owns once there is traffic, and an idle one does without.
 //!
 //! Most connections of a large node are idle. A session that has only opened needs a few hundred
-//! bytes; tables, scheduler and counters are made when the first message comes or goes.
+//! bytes; tables, scheduler and counters are made when the first message comes or goes, and put
+//! away again (see [`Dormant`]) when the connection has been idle for a while.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::LazyLock;
+use std::time::Duration;
 
-use valkyrie_frame::Class;
+use valkyrie_frame::{Class, Side};
 
 use crate::Stats;
 use crate::assembly::Arena;
@@ -16,6 +18,7 @@ use crate::rtt::Rtt;
 use crate::scheduler::Scheduler;
 use crate::stream::Streams;
 
+use super::dormant::Dormant;
 use super::exchanges::Cancel;
 use super::transmit::CriticalBucket;
 
@@ -56,15 +59,76 @@ pub(super) struct Traffic {
     pub(super) stats: Stats,
 }
 
-/// A [`Traffic`] that comes into being when it is first changed. Until then it reads as empty.
-#[derive(Debug, Default)]
-pub(super) struct LazyTraffic(Option<Box<Traffic>>);
+/// A [`Traffic`] that comes into being when it is first changed, and that falls asleep when the
+/// session is idle. Until it is changed again it reads as empty.
+#[derive(Debug)]
+pub(super) struct LazyTraffic {
+    side: Side,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    None,
+    Live(Box<Traffic>),
+    Dormant(Box<Dormant>),
+}
 
 impl LazyTraffic {
-    /// Whether there has been any traffic.
+    pub(super) const fn new(side: Side) -> Self {
+        Self {
+            side,
+            state: State::None,
+        }
+    }
+
+    /// Whether there is traffic now.
     #[inline]
     pub(super) fn exists(&self) -> bool {
-        self.0.is_some()
+        matches!(self.state, State::Live(_))
+    }
+
+    /// Keeps no more than the counts, if nothing moves, waits or is owed.
+    pub(super) fn sleep(&mut self) {
+        if let State::Live(traffic) = &self.state
+            && let Some(dormant) = Dormant::of(traffic)
+        {
+            self.state = State::Dormant(Box::new(dormant));
+        }
+    }
+
+    /// Has the whole of it again, if there is any: before something reads what sleep puts away.
+    pub(super) fn wake(&mut self) {
+        if matches!(self.state, State::Dormant(_)) {
+            self.make();
+        }
+    }
+
+    /// The statistics, asleep or not.
+    pub(super) fn stats(&self) -> Stats {
+        match &self.state {
+            State::None => Stats::default(),
+            State::Live(traffic) => traffic.stats,
+            State::Dormant(dormant) => dormant.stats(),
+        }
+    }
+
+    /// The estimate of the round trip, asleep or not.
+    pub(super) fn rtt(&self) -> Option<Duration> {
+        match &self.state {
+            State::None => None,
+            State::Live(traffic) => traffic.rtt.smoothed(),
+            State::Dormant(dormant) => dormant.rtt().smoothed(),
+        }
+    }
+
+    #[cold]
+    fn make(&mut self) {
+        let traffic = match &self.state {
+            State::Dormant(dormant) => Box::new(dormant.wake(self.side)),
+            State::None | State::Live(_) => Box::default(),
+        };
+        self.state = State::Live(traffic);
     }
 }
 
@@ -73,9 +137,9 @@ impl Deref for LazyTraffic {
 
     #[inline(always)]
     fn deref(&self) -> &Traffic {
-        match &self.0 {
-            Some(traffic) => traffic,
-            None => &EMPTY,
+        match &self.state {
+            State::Live(traffic) => traffic,
+            State::None | State::Dormant(_) => &EMPTY,
         }
     }
 }
@@ -83,20 +147,13 @@ impl Deref for LazyTraffic {
 impl DerefMut for LazyTraffic {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut Traffic {
-        if self.0.is_none() {
+        if !self.exists() {
             self.make();
         }
-        match &mut self.0 {
-            Some(traffic) => traffic,
-            None => unreachable!("made just above"),
+        match &mut self.state {
+            State::Live(traffic) => traffic,
+            State::None | State::Dormant(_) => unreachable!("made just above"),
         }
-    }
-}
-
-impl LazyTraffic {
-    #[cold]
-    fn make(&mut self) {
-        self.0 = Some(Box::default());
     }
 }
 
