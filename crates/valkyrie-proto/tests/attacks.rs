@@ -5,11 +5,11 @@ mod hostile;
 
 use std::time::Duration;
 
-use hostile::{Victim, bytes, credit, data, frame, hello, hello_of, open, ping, request, reset, settings};
+use hostile::{Victim, bytes, credit, data, frame, hello_of, open, ping, request, reset, settings};
 use valkyrie_frame::{DecodeError, Flags, HeaderError};
 use valkyrie_proto::{
-    Budgets, CallError, Class, CloseReason, Config, Culprit, ErrorCode, Event, Extensions, Kind, Limits,
-    Message, PeerMisbehaved, SessionError, SettingsError, Side, StreamId,
+    Budgets, CallError, Class, CloseReason, Config, ErrorCode, Event, Extensions, Kind, Limits, Message,
+    PeerMisbehaved, SessionError, StreamId,
 };
 
 fn small() -> Config {
@@ -199,21 +199,6 @@ fn messages_of_two_kinds_do_not_mix() {
 }
 
 #[test]
-fn a_stream_does_not_end_inside_a_message() {
-    let mut victim = Victim::open(Config::default());
-    victim.send(open(1003)).expect("a stream");
-    victim
-        .send(frame(Kind::DATA, 1003, Flags::MORE, 0, &[1; 2000]))
-        .expect("a part");
-    assert!(
-        victim
-            .send(frame(Kind::STREAM_CLOSE, 1003, Flags::EOS, 0, b""))
-            .is_err()
-    );
-    victim.assert_blames(PeerMisbehaved::FragmentMixed(StreamId::new(1003)));
-}
-
-#[test]
 fn a_stream_cannot_be_overrun() {
     let mut victim = Victim::open(small());
     victim.send(open(1003)).expect("a stream");
@@ -283,60 +268,6 @@ fn a_critical_message_is_small_and_whole() {
         let mut victim = Victim::open(Config::default());
         assert!(victim.send(bad).is_err());
         victim.assert_blames(PeerMisbehaved::TooMuchCritical);
-    }
-}
-
-#[test]
-fn more_streams_than_granted_are_refused() {
-    let mut victim = Victim::open(small());
-    assert_eq!(victim.flood(20, |round| open(1003 + 2 * round as u32)), 8);
-    victim.assert_blames(PeerMisbehaved::StreamCount);
-}
-
-#[test]
-fn streams_that_are_opened_and_abandoned_stay_within_their_number() {
-    // Opened, ended, never released here: no further one is granted.
-    let mut victim = Victim::open(small());
-    for round in 0..8 {
-        let id = 1003 + 2 * round;
-        victim.send(open(id)).expect("granted");
-        victim
-            .send(frame(Kind::STREAM_CLOSE, id, Flags::EOS, 0, b""))
-            .expect("ended");
-    }
-    victim.poll();
-    assert!(victim.send(open(1019)).is_err());
-    victim.assert_blames(PeerMisbehaved::StreamCount);
-}
-
-#[test]
-fn an_id_of_the_wrong_parity_or_of_a_lane_cannot_be_opened() {
-    for id in [
-        0, 1, 2, 100, 101, 1000, 1001, 10_000, 10_001, 4, 102, 1002, 10_002,
-    ] {
-        let mut victim = Victim::open(Config::default());
-        assert!(victim.send(open(id)).is_err());
-        victim.assert_blames(PeerMisbehaved::StreamId(StreamId::new(id)));
-    }
-}
-
-#[test]
-fn a_live_id_cannot_be_opened_again() {
-    let mut victim = Victim::open(Config::default());
-    victim.send(open(1003)).expect("a stream");
-    assert!(victim.send(open(1003)).is_err());
-    victim.assert_blames(PeerMisbehaved::StreamId(StreamId::new(1003)));
-}
-
-#[test]
-fn an_opening_of_a_stream_is_one_small_frame() {
-    for bad in [
-        frame(Kind::OPEN, 1003, Flags::MORE, 0, &[0; 2000]),
-        frame(Kind::OPEN, 1003, NONE, 0, &[0; 4097]),
-    ] {
-        let mut victim = Victim::open(Config::default());
-        assert!(victim.send(bad).is_err());
-        victim.assert_blames(PeerMisbehaved::Malformed(Kind::OPEN));
     }
 }
 
@@ -554,91 +485,6 @@ fn a_failure_with_too_much_text_is_malformed() {
 }
 
 #[test]
-fn a_wrong_final_offset_is_refused() {
-    let mut victim = Victim::open(Config::default());
-    victim.send(open(1003)).expect("a stream");
-    victim.send(data(1003, 80)).expect("100 bytes");
-    let payload = [&99u64.to_be_bytes()[..], &[0; 8]].concat();
-    assert!(victim.send(frame(Kind::RESET, 1003, NONE, 0, &payload)).is_err());
-    victim.assert_blames(PeerMisbehaved::FinalOffset(StreamId::new(1003)));
-
-    // In the acknowledgement of our own reset, too.
-    let mut victim = Victim::open(Config::default());
-    victim.send(open(1003)).expect("a stream");
-    victim.send(data(1003, 80)).expect("100 bytes");
-    let Some(Event::Opened(opened)) = victim.events.drain(..).next() else {
-        panic!("it opens");
-    };
-    let now = victim.now;
-    victim.session.release(now, opened.key);
-    victim.poll();
-    assert!(
-        victim
-            .send(frame(
-                Kind::STREAM_ACK,
-                1003,
-                Flags::ACK,
-                0,
-                &101u64.to_be_bytes()
-            ))
-            .is_err()
-    );
-    victim.assert_blames(PeerMisbehaved::FinalOffset(StreamId::new(1003)));
-}
-
-#[test]
-fn what_belongs_to_no_stream_is_refused() {
-    let unknown = PeerMisbehaved::UnknownStream(StreamId::new(1004));
-    for bad in [
-        data(1004, 1),
-        frame(Kind::STREAM_CLOSE, 1004, Flags::EOS, 0, b""),
-        frame(Kind::STREAM_ACK, 1004, Flags::ACK, 0, &[0; 8]),
-        reset(1004, NONE, 0),
-    ] {
-        let mut victim = Victim::open(Config::default());
-        assert!(victim.send(bad).is_err());
-        victim.assert_blames(unknown);
-    }
-}
-
-#[test]
-fn the_opener_may_reset_what_has_just_ended() {
-    let mut victim = Victim::open(Config::default());
-    victim
-        .send(reset(1003, NONE, 0))
-        .expect("it may not have heard of the end");
-    victim.assert_alive();
-}
-
-#[test]
-fn an_acknowledgement_that_nobody_waits_for_is_refused() {
-    let mut victim = Victim::open(Config::default());
-    victim.send(open(1003)).expect("a stream");
-    assert!(
-        victim
-            .send(frame(Kind::STREAM_ACK, 1003, Flags::ACK, 0, &[0; 8]))
-            .is_err()
-    );
-    victim.assert_blames(PeerMisbehaved::UnexpectedFrame(Kind::STREAM_ACK));
-}
-
-#[test]
-fn a_lane_cannot_be_reset_or_ended() {
-    for (bad, kind) in [
-        (reset(1001, NONE, 0), Kind::RESET),
-        (frame(Kind::NOTIFY, 1001, Flags::EOS, 0, b""), Kind::NOTIFY),
-        (
-            frame(Kind::REQUEST, 1001, Flags::EOS, 1 << 16, b""),
-            Kind::REQUEST,
-        ),
-    ] {
-        let mut victim = Victim::open(Config::default());
-        assert!(victim.send(bad).is_err());
-        victim.assert_blames(PeerMisbehaved::UnexpectedFrame(kind));
-    }
-}
-
-#[test]
 fn a_message_in_the_wrong_place_is_refused() {
     for (kind, stream) in [
         (Kind::DATA, 1001),
@@ -662,162 +508,6 @@ fn a_message_in_the_wrong_place_is_refused() {
         );
         victim.assert_blames(PeerMisbehaved::UnexpectedFrame(kind));
     }
-}
-
-#[test]
-fn nothing_follows_the_end_of_a_stream() {
-    for late in [data(1003, 1), frame(Kind::STREAM_CLOSE, 1003, Flags::EOS, 0, b"")] {
-        let mut victim = Victim::open(Config::default());
-        victim.send(open(1003)).expect("a stream");
-        victim
-            .send(frame(Kind::DATA, 1003, Flags::EOS, 0, b"last"))
-            .expect("the end");
-        assert!(victim.send(late).is_err());
-        victim.assert_blames(PeerMisbehaved::AfterEnd(StreamId::new(1003)));
-    }
-}
-
-#[test]
-fn the_first_frame_is_the_opening() {
-    for (bad, kind) in [
-        (ping(1), Kind::PING),
-        (request(0, b""), Kind::REQUEST),
-        (hello(Kind::HELLO_ACK), Kind::HELLO_ACK),
-        (
-            frame(Kind::from_byte(0x6A), 0, NONE, 0, b""),
-            Kind::from_byte(0x6A),
-        ),
-        (frame(Kind::HELLO, 1, NONE, 0, b""), Kind::HELLO),
-        (frame(Kind::HELLO, 0, NONE, 0, &[0; 4077]), Kind::HELLO),
-    ] {
-        let mut victim = Victim::silent(Config::default());
-        // The header alone is enough to refuse it.
-        assert!(victim.send(&bad[..20]).is_err());
-        victim.assert_blames(PeerMisbehaved::NoHello(kind));
-        assert!(
-            victim
-                .events
-                .iter()
-                .all(|event| !matches!(event, Event::Connected(_)))
-        );
-    }
-    let mut victim = Victim::of(Side::Dialer, Config::default());
-    assert!(victim.send(hello(Kind::HELLO)).is_err());
-    victim.assert_blames(PeerMisbehaved::NoHello(Kind::HELLO));
-    assert_eq!(victim.attacker(), Side::Acceptor);
-}
-
-#[test]
-fn what_is_no_frame_is_refused_at_its_first_byte() {
-    let mut victim = Victim::silent(Config::default());
-    assert!(victim.send(b"GET / HTTP/1.1").is_err());
-    let error = SessionError::Decode(DecodeError::Header(HeaderError::Magic { found: 0x4745 }));
-    victim.assert_ended(&error, ErrorCode::PROTOCOL);
-
-    let mut other = hello(Kind::HELLO);
-    other[2] = 3;
-    let mut victim = Victim::silent(Config::default());
-    assert!(victim.send(&other[..3]).is_err());
-    let error = SessionError::Decode(DecodeError::Header(HeaderError::Version { found: 3 }));
-    victim.assert_ended(&error, ErrorCode::VERSION);
-}
-
-#[test]
-fn a_slow_opening_is_ended_in_time_however_it_drips() {
-    let mut victim = Victim::silent(Config::default());
-    let hello = hello(Kind::HELLO);
-    for byte in hello.iter().take(20) {
-        victim.send([*byte]).ok();
-        victim.pass(Duration::from_millis(300));
-        if victim.session.is_closed() {
-            break;
-        }
-    }
-    let timeout = Limits::default().handshake_timeout;
-    let reason = victim.session.close_reason().expect("it is over");
-    assert_eq!(reason, &CloseReason::HandshakeTimeout(timeout));
-    assert_eq!(reason.culprit(), Some(Culprit::Peer));
-    victim.poll();
-    assert_eq!(
-        victim.out[0].payload[..4],
-        ErrorCode::HANDSHAKE_TIMEOUT.value().to_be_bytes()
-    );
-}
-
-#[test]
-fn the_opening_comes_once() {
-    for kind in [Kind::HELLO, Kind::HELLO_ACK] {
-        let mut victim = Victim::open(Config::default());
-        victim.send(ping(1)).expect("some traffic");
-        assert!(victim.send(hello(kind)).is_err());
-        victim.assert_blames(PeerMisbehaved::UnexpectedFrame(kind));
-    }
-}
-
-#[test]
-fn every_required_setting_is_required() {
-    for missing in settings().iter().map(|(id, _)| *id) {
-        let rest: Vec<_> = settings().into_iter().filter(|(id, _)| *id != missing).collect();
-        let mut victim = Victim::silent(Config::default());
-        assert!(victim.send(hello_of(Kind::HELLO, &rest)).is_err());
-        victim.assert_ended(
-            &SessionError::Settings(SettingsError::Missing(missing)),
-            ErrorCode::PROTOCOL,
-        );
-    }
-}
-
-#[test]
-fn settings_that_cannot_be_are_refused() {
-    let u32_of = |value: u32| value.to_be_bytes().to_vec();
-    for (id, value, error) in [
-        (1, vec![1, 3], SettingsError::Version),
-        (3, u32_of(4095), SettingsError::Value(3)),
-        (3, u32_of((1 << 20) + 1), SettingsError::Value(3)),
-        (3, vec![0, 64], SettingsError::Length { id: 3, found: 2 }),
-        (4, u32_of(16_383), SettingsError::Value(4)),
-        (4, u32_of((64 << 20) + 1), SettingsError::Value(4)),
-        (5, vec![0, 0], SettingsError::Value(5)),
-        (5, vec![0], SettingsError::Length { id: 5, found: 1 }),
-        (7, u32_of(0), SettingsError::Value(7)),
-        (8, u32_of(2 * (16_384 + 1040) - 1), SettingsError::Value(8)),
-        (9, u32_of(1), SettingsError::Value(9)),
-        (10, u32_of(1000), SettingsError::Value(10)),
-        (12, vec![0; 65], SettingsError::Length { id: 12, found: 65 }),
-    ] {
-        let mut list: Vec<_> = settings().into_iter().filter(|(old, _)| *old != id).collect();
-        list.push((id, value));
-        let mut victim = Victim::silent(Config::default());
-        assert!(victim.send(hello_of(Kind::HELLO, &list)).is_err(), "{error}");
-        victim.assert_ended(&SessionError::Settings(error), ErrorCode::PROTOCOL);
-    }
-    let mut twice = settings();
-    twice.push((3, u32_of(16_384)));
-    let mut victim = Victim::silent(Config::default());
-    assert!(victim.send(hello_of(Kind::HELLO, &twice)).is_err());
-    victim.assert_ended(
-        &SessionError::Settings(SettingsError::Repeated(3)),
-        ErrorCode::PROTOCOL,
-    );
-    let cut = hello(Kind::HELLO);
-    let mut short = frame(Kind::HELLO, 0, NONE, 0, &cut[20..cut.len() - 1]);
-    let mut victim = Victim::silent(Config::default());
-    assert!(victim.send(&mut short).is_err());
-    victim.assert_ended(
-        &SessionError::Settings(SettingsError::Truncated),
-        ErrorCode::PROTOCOL,
-    );
-}
-
-#[test]
-fn unknown_settings_are_ignored() {
-    let mut list = settings();
-    list.push((0x0A0A, vec![1, 2, 3]));
-    list.push((0x0A0A, vec![]));
-    list.push((0xFFFF, vec![0; 500]));
-    let mut victim = Victim::silent(Config::default());
-    victim.send(hello_of(Kind::HELLO, &list)).expect("good");
-    victim.assert_alive();
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! A peer that writes whatever frames it likes.
+#![allow(dead_code, reason = "each test file plays its own attacks")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
