@@ -43,7 +43,7 @@ pub(crate) fn run(socket: Socket, options: &Options) -> Result<Idle, Failure> {
             eprintln!("{socket}/idle/{connections} {contender}");
             match hold(contender, socket, connections, options.pin) {
                 Ok((before, after)) => {
-                    let grown_kib = after.anonymous_kib - before.anonymous_kib;
+                    let grown_kib = after.anonymous_kib.saturating_sub(before.anonymous_kib);
                     let bytes = grown_kib as f64 * 1024.0 / connections as f64;
                     Held {
                         contender,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::contender::Contender;
-use crate::cpu::{self, Cpu};
+use crate::cpu;
 use crate::failure::Failure;
 use crate::load::{Done, Load};
 use crate::options::Options;
@@ -43,14 +43,14 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    fn new(done: &Done, client: Cpu, server: Cpu) -> Self {
+    fn new(done: &Done, client: Duration, server: Duration) -> Self {
         let messages = done.messages.max(1) as f64;
         let percentile = |quantile: f64| {
             done.latency_ns
                 .as_ref()
                 .map(|latency| latency.value_at_quantile(quantile) as f64 / 1000.0)
         };
-        let per_million = |cpu: Cpu| cpu.total().as_secs_f64() * 1e6 / messages;
+        let per_million = |cpu: Duration| cpu.as_secs_f64() * 1e6 / messages;
         Self {
             messages: done.messages,
             per_second: messages / done.elapsed.as_secs_f64(),
@@ -124,10 +124,14 @@ fn turn(
         let warm_up = load(options.warm_up());
         in_time(warm_up.duration + PATIENCE, client.run(scenario.shape, &warm_up)).await?;
         let window = load(options.window());
-        let before = (Cpu::of_this_process()?, server.cpu()?);
+        let before = (cpu::used(), server.cpu()?);
         let done = in_time(window.duration + PATIENCE, client.run(scenario.shape, &window)).await?;
-        let after = (Cpu::of_this_process()?, server.cpu()?);
-        Ok(Figures::new(&done, after.0 - before.0, after.1 - before.1))
+        let after = (cpu::used(), server.cpu()?);
+        Ok(Figures::new(
+            &done,
+            after.0.saturating_sub(before.0),
+            after.1.saturating_sub(before.1),
+        ))
     })
 }
 

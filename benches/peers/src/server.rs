@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::address::{Address, Socket};
 use crate::contender::Contender;
-use crate::cpu::{self, Cpu};
+use crate::cpu;
 use crate::failure::Failure;
 
 /// Serves until the driver goes away.
@@ -38,19 +38,17 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 /// Thousands of idle connections need as many descriptors.
 pub(crate) fn raise_descriptor_limit() -> Result<(), Failure> {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard))
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit)
         .map_err(|errno| Failure::io("raise the number of open files")(errno.into()))
 }
 
 fn answer_driver() -> Result<(), Failure> {
     for line in io::stdin().lock().lines() {
         match line.map_err(Failure::io("read from the driver"))?.as_str() {
-            "cpu" => {
-                let used = Cpu::of_this_process()?;
-                println!("cpu {} {}", used.user_us, used.system_us);
-            }
+            "cpu" => println!("cpu {}", cpu::used().as_nanos()),
             "memory" => {
                 let held = Memory::of_this_process()?;
                 println!("memory {} {}", held.anonymous_kib, held.resident_kib);
@@ -69,9 +67,9 @@ fn answer_driver() -> Result<(), Failure> {
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Memory {
     /// Heap and stacks: what the program has asked for and touched.
-    pub(crate) anonymous_kib: i64,
+    pub(crate) anonymous_kib: u64,
     /// All of its pages in memory, the program's text included.
-    pub(crate) resident_kib: i64,
+    pub(crate) resident_kib: u64,
 }
 
 impl Memory {
@@ -127,33 +125,30 @@ impl ServerProcess {
     }
 
     /// The processor time it has used until now.
-    pub(crate) fn cpu(&mut self) -> Result<Cpu, Failure> {
-        let (user_us, system_us) = self.two_numbers("cpu")?;
-        Ok(Cpu { user_us, system_us })
+    pub(crate) fn cpu(&mut self) -> Result<Duration, Failure> {
+        self.ask("cpu").map(|[nanos]| Duration::from_nanos(nanos))
     }
 
     /// The memory it holds now.
     pub(crate) fn memory(&mut self) -> Result<Memory, Failure> {
-        let (anonymous_kib, resident_kib) = self.two_numbers("memory")?;
-        Ok(Memory {
+        self.ask("memory").map(|[anonymous_kib, resident_kib]| Memory {
             anonymous_kib,
             resident_kib,
         })
     }
 
-    fn two_numbers(&mut self, word: &str) -> Result<(i64, i64), Failure> {
+    fn ask<const N: usize>(&mut self, word: &str) -> Result<[u64; N], Failure> {
         if let Some(input) = &mut self.input {
             writeln!(input, "{word}").map_err(Failure::io("ask a server process"))?;
         }
         let answer = self.read(word)?;
-        let numbers: Vec<i64> = answer
+        let numbers: Vec<u64> = answer
             .split(' ')
             .filter_map(|number| number.parse().ok())
             .collect();
-        match numbers[..] {
-            [first, second] => Ok((first, second)),
-            _ => Err(Failure::Control(format!("answered `{answer}` to `{word}`"))),
-        }
+        numbers
+            .try_into()
+            .map_err(|_| Failure::Control(format!("answered `{answer}` to `{word}`")))
     }
 
     fn read(&mut self, word: &str) -> Result<String, Failure> {

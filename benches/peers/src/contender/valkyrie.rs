@@ -7,9 +7,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytes::Bytes;
-use valkyrie_endpoint::{Connection, Endpoint, Message, Method, Services};
-use valkyrie_transport_tcp::TcpTransport;
-use valkyrie_transport_uds::UdsTransport;
+use valkyrie::{Connection, Endpoint, Message, Method, Services};
 
 use super::{Client, Ready, Running};
 use crate::address::{Address, Socket};
@@ -58,9 +56,7 @@ pub(super) async fn serve(socket: Socket, ready: Ready) -> Result<(), Failure> {
 }
 
 fn endpoint(services: Services) -> Result<Endpoint, Failure> {
-    Endpoint::builder()
-        .transport(TcpTransport::new())
-        .transport(UdsTransport::new())
+    valkyrie::endpoint()
         .services(services)
         .build()
         .map_err(Failure::of(NAME))
