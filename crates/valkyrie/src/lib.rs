@@ -65,3 +65,8 @@ pub fn endpoint() -> EndpointBuilder {
         .transport(UdsTransport::default())
         .transport(MemTransport::process_wide())
 }
+
+/// The README's code is compiled and run with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
