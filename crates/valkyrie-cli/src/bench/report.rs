@@ -277,16 +277,12 @@ fn bars(out: &mut Out, latency: &Latency) -> Result<(), CliError> {
         bar.push_str(EIGHTHS[eighths % 8]);
         let share = row.count as f64 / latency.count as f64 * 100.0;
         let up_to = Span(Duration::from_nanos((row.up_to_us * 1e3) as u64));
-        out.line(format_args!(
-            "  {} {} {}",
-            paint.dim(format_args!("≤ {up_to:>9}")),
-            paint.name(format_args!("{bar:<BAR_CELLS$}")),
-            if row.count == 0 {
-                String::new()
-            } else {
-                format!("{share:>6.2} %  {}", Count(row.count as f64))
-            },
-        ))?;
+        let mut line = format!("  {}", paint.dim(format_args!("≤ {up_to:>9}")));
+        if row.count > 0 {
+            let bar = paint.name(format!("{bar:<BAR_CELLS$}"));
+            line.push_str(&format!(" {bar} {share:>6.2} %  {}", Count(row.count as f64)));
+        }
+        out.line(line)?;
     }
     Ok(())
 }

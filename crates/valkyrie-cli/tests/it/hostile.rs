@@ -302,7 +302,7 @@ fn never_reads(siege: &Siege, _: &mut Random) -> std::io::Result<()> {
         // Slots that are used again once their answers have gone out, as far as an attacker can tell.
         let slots = (0..32).map(|slot| 32 * (round % 100) + slot);
         slots
-            .flat_map(|slot| request("echo", "echo", round << 16 | slot, &[7; 8192]))
+            .flat_map(|slot| request("echo", "echo", (round << 16) | slot, &[7; 8192]))
             .collect()
     })
 }
@@ -312,7 +312,7 @@ fn request_flood(siege: &Siege, _: &mut Random) -> std::io::Result<()> {
     let mut stream = siege.greet()?;
     siege.flood(&mut stream, |round| {
         (0..SLOTS)
-            .flat_map(|slot| request("echo", "delay", round << 16 | slot, b"1h"))
+            .flat_map(|slot| request("echo", "delay", (round << 16) | slot, b"1h"))
             .collect()
     })
 }
@@ -333,7 +333,7 @@ fn cancel_flood(siege: &Siege, _: &mut Random) -> std::io::Result<()> {
     siege.flood(&mut stream, |round| {
         let mut batch = Vec::new();
         for slot in 0..256 {
-            let correlation = round << 16 | 256 * (round % 16) | slot;
+            let correlation = (round << 16) | (256 * (round % 16)) | slot;
             batch.extend(request("echo", "delay", correlation, b"1h"));
             let mut reset = Header::new(Kind::RESET, StreamId::new(1001));
             reset.correlation = correlation;
