@@ -5,8 +5,8 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -70,7 +70,8 @@ fn besiege(time: Duration) {
     let address = server.locator().strip_prefix("tcp://").expect("tcp").to_owned();
     let siege = Arc::new(Siege {
         address,
-        over: AtomicBool::new(false),
+        over: Mutex::new(false),
+        ended: Condvar::new(),
         attacks: AtomicU64::new(0),
         bytes: AtomicU64::new(0),
     });
@@ -96,10 +97,10 @@ fn besiege(time: Duration) {
     let begun = Instant::now();
     let mut most = before;
     while begun.elapsed() < time {
-        thread::sleep(LOOK_EVERY);
+        siege.pause(LOOK_EVERY);
         most = most.max(Footprint::of(server.pid()));
     }
-    siege.over.store(true, Ordering::Relaxed);
+    siege.end();
     let served = good.finish();
     for attacker in attackers {
         attacker.join().expect("the attacks themselves do not fail");
@@ -137,14 +138,26 @@ fn besiege(time: Duration) {
 /// What the attackers share.
 struct Siege {
     address: String,
-    over: AtomicBool,
+    over: Mutex<bool>,
+    ended: Condvar,
     attacks: AtomicU64,
     bytes: AtomicU64,
 }
 
 impl Siege {
     fn is_over(&self) -> bool {
-        self.over.load(Ordering::Relaxed)
+        *self.over.lock().expect("no attacker panics")
+    }
+
+    fn end(&self) {
+        *self.over.lock().expect("no attacker panics") = true;
+        self.ended.notify_all();
+    }
+
+    /// Lets time pass, which ends with the siege at the latest.
+    fn pause(&self, time: Duration) {
+        let over = self.over.lock().expect("no attacker panics");
+        let _ = self.ended.wait_timeout_while(over, time, |over| !*over);
     }
 
     fn connect(&self) -> std::io::Result<TcpStream> {
@@ -268,7 +281,7 @@ fn slow(siege: &Siege, _: &mut Random) -> std::io::Result<()> {
             break;
         }
         siege.send(&mut stream, &[byte])?;
-        thread::sleep(Duration::from_millis(10));
+        siege.pause(Duration::from_millis(10));
     }
     Ok(())
 }
@@ -288,10 +301,7 @@ fn half_open(siege: &Siege, random: &mut Random) -> std::io::Result<()> {
             stream.shutdown(Shutdown::Write)?;
         }
     }
-    let begun = Instant::now();
-    while !siege.is_over() && begun.elapsed() < Duration::from_secs(2) {
-        thread::sleep(Duration::from_millis(50));
-    }
+    siege.pause(Duration::from_secs(2));
     Ok(())
 }
 
@@ -322,7 +332,7 @@ fn stream_flood(siege: &Siege, _: &mut Random) -> std::io::Result<()> {
     let mut stream = siege.greet()?;
     siege.flood(&mut stream, |round| {
         (0..100)
-            .flat_map(|number| open("stream", 1003 + 2 * (100 * (round % STREAM_BATCHES) + number)))
+            .flat_map(|number| open("stream", 1003 + 2 * (100 * round.min(STREAM_BATCHES) + number)))
             .collect()
     })
 }
@@ -564,7 +574,8 @@ fn settled(pid: u32, before: Footprint) -> Footprint {
         if now.descriptors <= before.descriptors || begun.elapsed() > SETTLE_MAX {
             return now;
         }
-        thread::sleep(LOOK_EVERY);
+        // Nobody tells when a process of another has closed its sockets.
+        thread::park_timeout(LOOK_EVERY);
     }
 }
 
@@ -601,7 +612,7 @@ const FLOOD: Duration = Duration::from_secs(1);
 /// everything it holds after each step, and the test would measure the checks.
 const SLOTS: u32 = if cfg!(debug_assertions) { 256 } else { 4096 };
 
-/// Hundreds of streams that one attacker opens before it opens the first again: more than there may be, but for debug
+/// Hundreds of streams that one attacker opens before it opens the last again: more than there may be, but for debug
 /// builds, for the same reason.
 const STREAM_BATCHES: u32 = if cfg!(debug_assertions) { 1 } else { 40 };
 
