@@ -35,6 +35,8 @@ pub(super) struct JobRecord {
     pub(super) pending: Option<Pending>,
     /// The attempt whose report counts.
     pub(super) settled: Option<Attempt>,
+    /// That an earlier attempt was lost, for people who look later.
+    lost: Option<String>,
 }
 
 /// A final report that waits for the rest of the log.
@@ -71,6 +73,7 @@ impl Run {
             spool: None,
             pending: None,
             settled: None,
+            lost: None,
         };
         let jobs = (0..).zip(&pipeline.jobs).map(record).collect();
         Self {
@@ -168,11 +171,17 @@ impl Run {
             JobState::Queued => {
                 if matches!(before, JobPhase::Accepted | JobPhase::Running) {
                     let runner = status.runner.take().unwrap_or_default();
-                    status.detail = Some(format!("{runner} was lost with attempt {}", status.attempt));
+                    record.lost = Some(format!(
+                        "attempt {} was lost with runner {runner}",
+                        status.attempt
+                    ));
                 }
                 (status.runner, status.started_ms, status.step) = (None, None, None);
             }
             _ => status.ended_ms = Some(now_ms),
+        }
+        if status.detail.is_none() {
+            status.detail.clone_from(&record.lost);
         }
         self.mark(job);
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::registry::RunnerRegistry;
-use super::run::{Pending, Run};
+use super::run::{JobRecord, Pending, Run};
 use super::spool::Spool;
 use super::{RUNS_KEPT_MAX, RUNS_OPEN_MAX, ServerConfig};
 use crate::pipeline::{JobIndex, Pipeline};
@@ -280,6 +280,10 @@ impl State {
         self.registry.send(runner, Settled { at, settlement });
     }
 
+    fn record_mut(&mut self, at: JobRef) -> Option<&mut JobRecord> {
+        self.runs.get_mut(&at.run)?.jobs.get_mut(at.job.as_usize())
+    }
+
     /// Settles a report whose log has become complete.
     pub(super) fn try_settle(&mut self, at: JobRef, now: Instant) {
         let Some(run) = self.runs.get_mut(&at.run) else {
@@ -304,16 +308,25 @@ impl State {
             return;
         }
         record.pending = None;
-        record.settled = Some(at.attempt);
         let Pending { runner, verdict, .. } = pending;
-        let recorded = self.call(at.run, now, |schedule| {
-            schedule.finished(now, runner, at.job, at.attempt, verdict)
-        });
-        let settlement = match recorded {
-            Some(Ok(())) => Settlement::Recorded,
-            _ => Settlement::Fenced,
+        // The runner hears this before the offer that its free slot may bring it, or it would refuse that.
+        let settlement = match self
+            .run(at.run)
+            .is_some_and(|run| run.is_held_by(runner, at.job, at.attempt))
+        {
+            true => {
+                if let Some(record) = self.record_mut(at) {
+                    record.settled = Some(at.attempt);
+                }
+                Settlement::Recorded
+            }
+            false => Settlement::Fenced,
         };
         self.registry.send(runner, Settled { at, settlement });
+        self.call(at.run, now, |schedule| {
+            // Stale if it was fenced, which has been said.
+            let _ = schedule.finished(now, runner, at.job, at.attempt, verdict);
+        });
         self.settle(now);
     }
 
