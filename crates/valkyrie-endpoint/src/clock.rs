@@ -9,6 +9,21 @@ pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
+/// Whether the runtime's clock stands still between its own timers, which only tests ask for.
+///
+/// Nothing tells, so it is watched while the machine's clock moves. A clock that is paused later than that is not found
+/// out: pause it before the first connection.
+pub(crate) fn is_paused() -> bool {
+    let (before, begun) = (now(), Instant::now());
+    while begun.elapsed() < NOTICEABLE {
+        std::hint::spin_loop();
+    }
+    now() == before
+}
+
+/// Many steps of any monotonic clock in use.
+const NOTICEABLE: Duration = Duration::from_micros(5);
+
 thread_local! {
     /// The deadline of the handler that is being polled on this thread. It is set around each poll, so it is
     /// right wherever the handler's task happens to run.

@@ -38,6 +38,15 @@ pub(crate) struct Driver {
     put_off: bool,
 }
 
+/// What one poll carries from round to round.
+struct Round {
+    input: BytesMut,
+    /// Bytes of the frame that `input` begins, when they are known.
+    begun_bytes: usize,
+    /// When the last round began.
+    now: Option<Instant>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// The session is alive.
@@ -77,28 +86,28 @@ impl Driver {
     fn open(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
         let shared = Arc::clone(&self.shared);
         let mut link = shared.lock_link();
+        link.remember_driver(cx.waker());
         let mut pass = worker::take_pass();
-        let mut input = link.take_input();
+        let mut round = Round {
+            input: link.take_input(),
+            begun_bytes: 0,
+            now: None,
+        };
         let mut idle = false;
-        let mut begun_bytes = 0;
         for _ in 0..ROUNDS_MAX {
-            idle = self.pass(&mut link, &mut pass, &mut input, &mut begun_bytes, cx);
+            idle = self.pass(&mut link, &mut pass, &mut round, cx);
             if idle {
                 break;
             }
         }
-        link.put_input(input, begun_bytes);
+        link.put_input(round.input, round.begun_bytes);
         worker::put_pass(pass);
-        if shared.lock().closed.is_some() {
-            return Poll::Ready(());
-        }
+        drop(link);
         if !idle {
             // Others have been waiting for this thread.
             cx.waker().wake_by_ref();
         }
-        drop(link);
-        self.keep_time(cx);
-        Poll::Pending
+        self.keep_time(cx, round.now)
     }
 
     /// One round: a read, what follows from it, a write. `true` when the link has nothing more for now.
@@ -106,24 +115,28 @@ impl Driver {
         &mut self,
         link: &mut LinkState,
         pass: &mut Pass,
-        input: &mut BytesMut,
-        begun_bytes: &mut usize,
+        round: &mut Round,
         cx: &mut TaskContext<'_>,
     ) -> bool {
         let shared = &self.shared;
         let read = match &mut link.link {
-            Some(open) if !link.deaf => open.poll_read(cx, Lane::FIRST, input),
+            Some(open) if !link.deaf => open.poll_read(cx, Lane::FIRST, &mut round.input),
             _ => Poll::Pending,
         };
+        if read.is_pending() && round.now.is_some() && !link.failed {
+            // The round before this one did everything else.
+            return true;
+        }
         let now = clock::now();
+        round.now = Some(now);
         let mut core = shared.lock();
         core.seen = now;
         match read {
             Poll::Ready(Ok(bytes)) if bytes > 0 => {
-                if core.session.handle_input(now, input).is_err() {
+                if core.session.handle_input(now, &mut round.input).is_err() {
                     link.deaf = true;
                 }
-                *begun_bytes = core.session.begun_frame_len(input);
+                round.begun_bytes = core.session.begun_frame_len(&round.input);
             }
             Poll::Ready(_) => {
                 link.deaf = true;
@@ -143,7 +156,7 @@ impl Driver {
         core.pump(&mut pass.wakers, &mut pass.arrivals);
         drop(core);
         if link.deaf {
-            input.clear();
+            round.input.clear();
         }
         pass.wakers.drain(..).for_each(Waker::wake);
         if !pass.arrivals.is_empty() {
@@ -157,10 +170,13 @@ impl Driver {
     }
 
     /// Sees that the session's next timeout wakes somebody: the driver's own timer when it is soon, the roster's sweep
-    /// otherwise.
-    fn keep_time(&mut self, cx: &mut TaskContext<'_>) {
-        let now = clock::now();
+    /// otherwise. Ready when the session is over.
+    fn keep_time(&mut self, cx: &mut TaskContext<'_>, now: Option<Instant>) -> Poll<()> {
+        let now = now.unwrap_or_else(clock::now);
         let mut core = self.shared.lock();
+        if core.closed.is_some() {
+            return Poll::Ready(());
+        }
         if core.armed.is_some_and(|at| at <= now) {
             core.armed = None;
         }
@@ -175,6 +191,7 @@ impl Driver {
             drop(core);
             self.sleep = None;
         }
+        Poll::Pending
     }
 
     fn set_timer(&mut self, cx: &mut TaskContext<'_>, at: Instant) {

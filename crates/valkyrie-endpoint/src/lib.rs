@@ -30,6 +30,7 @@ mod roster;
 mod services;
 mod shared;
 mod stream;
+mod sweep;
 mod task;
 mod wait;
 mod worker;

@@ -1,12 +1,12 @@
-//! The live connections of an endpoint, and the sweep that keeps time for the idle ones.
+//! The live connections of an endpoint.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Instant;
 
-use crate::clock;
-use crate::driver::SOON;
 use crate::shared::Shared;
+use crate::sweep;
 
 /// Who is connected. Shared by the endpoint and every connection of it.
 #[derive(Debug)]
@@ -19,7 +19,8 @@ pub(crate) struct Roster {
 struct State {
     live: HashMap<u64, Arc<Shared>>,
     next: u64,
-    sweeping: bool,
+    /// Somebody keeps time for the idle ones.
+    swept: bool,
 }
 
 impl Roster {
@@ -44,18 +45,44 @@ impl Roster {
         self.connections_max
     }
 
-    /// Adds a connection, and begins to sweep with the first.
+    /// Adds a connection, and has the roster swept from the first on.
     pub(crate) fn insert(self: &Arc<Self>, shared: Arc<Shared>) {
         let mut state = self.lock();
         state.live.insert(shared.id, shared);
-        if !state.sweeping {
-            state.sweeping = true;
-            drop(state);
-            let sweep = Sweep {
-                roster: Arc::downgrade(self),
-            };
-            tokio::spawn(sweep.run());
+        let first = !std::mem::replace(&mut state.swept, true);
+        drop(state);
+        if first {
+            sweep::begin(self);
         }
+    }
+
+    /// Wakes the drivers for which something is due before `horizon`, and has what fell idle before `idle` give back
+    /// what it does not need. `false` when nobody is connected: then the sweep is over until it begins anew.
+    pub(crate) fn sweep(&self, idle: Instant, horizon: Instant) -> bool {
+        let mut state = self.lock();
+        if state.live.is_empty() {
+            state.swept = false;
+            return false;
+        }
+        let mut drivers = Vec::new();
+        for shared in state.live.values() {
+            let mut core = shared.lock();
+            if core.session.idle_since() < idle {
+                core.shrink();
+            }
+            let due = core.session.poll_timeout();
+            if due.is_some_and(|at| at <= horizon && core.armed.is_none_or(|armed| at < armed)) {
+                drivers.extend(core.driver.clone());
+            }
+        }
+        drop(state);
+        drivers.into_iter().for_each(Waker::wake);
+        true
+    }
+
+    /// Whoever swept is gone; the next connection finds another.
+    pub(crate) fn sweep_ended(&self) {
+        self.lock().swept = false;
     }
 
     pub(crate) fn remove(roster: &Arc<Self>, id: u64) {
@@ -73,58 +100,3 @@ impl Roster {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// Walks over the connections now and then and wakes the drivers for which something is due soon. One task an endpoint
-/// instead of one timer a connection; it ends when nobody is connected.
-struct Sweep {
-    roster: Weak<Roster>,
-}
-
-impl Sweep {
-    async fn run(self) {
-        loop {
-            tokio::time::sleep(SWEEP_INTERVAL).await;
-            let Some(roster) = self.roster.upgrade() else {
-                return;
-            };
-            let live = {
-                let mut state = roster.lock();
-                if state.live.is_empty() {
-                    state.sweeping = false;
-                    return;
-                }
-                state.live.values().cloned().collect::<Vec<_>>()
-            };
-            let now = clock::now();
-            let horizon = now + SOON;
-            for shared in live {
-                let driver = {
-                    let mut core = shared.lock();
-                    if core.session.idle_since() + SOON < now {
-                        core.shrink();
-                    }
-                    let due = core
-                        .session
-                        .poll_timeout()
-                        .is_some_and(|at| at <= horizon && core.armed.is_none_or(|armed| at < armed));
-                    if due { core.driver.clone() } else { None }
-                };
-                if let Some(driver) = driver {
-                    driver.wake();
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Sweep {
-    fn drop(&mut self) {
-        // A runtime that ends takes the sweep with it; the next connection on another one starts it anew.
-        if let Some(roster) = self.roster.upgrade() {
-            roster.lock().sweeping = false;
-        }
-    }
-}
-
-/// Half of [`SOON`], so that nothing becomes due between two sweeps without having been seen.
-const SWEEP_INTERVAL: Duration = Duration::from_millis(SOON.as_millis() as u64 / 2);

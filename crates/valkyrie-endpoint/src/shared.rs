@@ -83,6 +83,8 @@ pub(crate) struct LinkState {
     unsent: Option<Box<Batch>>,
     /// The link took an error instead of bytes; nothing more is written.
     pub(crate) failed: bool,
+    /// The driver's waker once more, for those who write in its place.
+    driver: Option<Waker>,
     /// Nothing more is read: the peer has ended its direction, or has said what no session can hear.
     pub(crate) deaf: bool,
     /// The beginning of a frame.
@@ -121,6 +123,7 @@ impl Shared {
                 link: Some(link),
                 unsent: None,
                 failed: false,
+                driver: None,
                 deaf: false,
                 input: BytesMut::new(),
             }),
@@ -206,7 +209,7 @@ impl Shared {
             }
             return;
         };
-        let Some(driver) = self.lock().driver.clone() else {
+        let Some(driver) = link.driver.take() else {
             // The driver has not run yet; its first poll writes everything.
             return;
         };
@@ -217,6 +220,7 @@ impl Shared {
         {
             driver.wake_by_ref();
         }
+        link.driver = Some(driver);
     }
 
     /// Moves frames from the session to the link until there is none, the link is full or `rounds` batches went out.
@@ -350,7 +354,16 @@ impl LinkState {
     pub(crate) fn end(&mut self) {
         self.link = None;
         self.unsent = None;
+        self.driver = None;
         self.input = BytesMut::new();
+    }
+
+    /// Keeps the waker that writers in the driver's place register with the link.
+    pub(crate) fn remember_driver(&mut self, waker: &Waker) {
+        match &mut self.driver {
+            Some(known) => known.clone_from(waker),
+            unknown => *unknown = Some(waker.clone()),
+        }
     }
 
     /// The buffer to read into: the one with a frame begun, or the worker's.
