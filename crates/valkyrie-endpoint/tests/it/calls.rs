@@ -1,3 +1,5 @@
+//! Calls and notifications: both ways, at once, in order, refused.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! Dropping a call reaches its handler, and its slot is free when the handler has stopped.
+
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use valkyrie_endpoint::{Config, Services};

@@ -1,3 +1,5 @@
+//! Deadlines hold on both sides and go on into nested calls.
+
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -1,3 +1,5 @@
+//! A drain lets what runs end and refuses what is new.
+
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -1,3 +1,5 @@
+//! Listening and dialling over every scheme, and what an accept loop survives.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};

@@ -1,3 +1,5 @@
+//! A handler that panics answers so and hurts nobody else.
+
 use bytes::Bytes;
 use valkyrie_endpoint::{CallError, ErrorCode, RecvError, Services};
 

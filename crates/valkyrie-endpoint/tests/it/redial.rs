@@ -1,3 +1,5 @@
+//! A dialer reconnects, backs off, and says what became of calls under way.
+
 use std::time::Duration;
 
 use bytes::Bytes;

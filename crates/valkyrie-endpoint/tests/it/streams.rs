@@ -1,3 +1,5 @@
+//! Messages on streams: order, blocking, ends, resets.
+
 use std::collections::VecDeque;
 
 use bytes::Bytes;

@@ -1,3 +1,5 @@
+//! No wake-up is lost, however many tasks share a connection.
+
 use std::time::Duration;
 
 use bytes::Bytes;
