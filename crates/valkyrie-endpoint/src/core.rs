@@ -33,6 +33,8 @@ pub(crate) struct Core {
     pub(crate) queued_bytes: usize,
     /// Requests that handlers owe an answer to.
     pub(crate) requests_running: u32,
+    /// The roster knows that the session owns the tables of traffic.
+    pub(crate) listed: bool,
     /// When the driver's own timer goes off.
     pub(crate) armed: Option<Instant>,
     /// What the peer announced; `None` until the session has opened.
@@ -140,6 +142,7 @@ impl Core {
             wire_blocked: false,
             queued_bytes: 0,
             requests_running: 0,
+            listed: false,
             armed: None,
             peer: None,
             closed: None,
@@ -266,6 +269,19 @@ impl Core {
         self.ended = true;
         self.driver = None;
         self.wake_life(wakers);
+    }
+
+    /// Gives back what is not needed if nothing was heard since `idle`. `true` when the roster can forget about it.
+    pub(crate) fn falls_asleep(&mut self, idle: Instant) -> bool {
+        if self.ended {
+            return true;
+        }
+        if self.session.idle_since() > idle {
+            return false;
+        }
+        self.shrink();
+        self.listed = self.session.is_awake();
+        !self.listed
     }
 
     /// Gives back what a burst has left behind, for a connection that has fallen idle.

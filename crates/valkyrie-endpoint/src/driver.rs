@@ -180,6 +180,12 @@ impl Driver {
         if core.armed.is_some_and(|at| at <= now) {
             core.armed = None;
         }
+        if !core.listed && core.session.is_awake() {
+            core.listed = true;
+            drop(core);
+            self.shared.roster.awake(&self.shared);
+            core = self.shared.lock();
+        }
         let due = core.session.poll_timeout().filter(|&at| at <= now + SOON);
         if let Some(at) = due
             && core.armed.is_none_or(|armed| at < armed)

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use crate::driver::SOON;
 use crate::shared::Shared;
 use crate::sweep;
 
@@ -21,6 +22,10 @@ struct State {
     next: u64,
     /// Somebody keeps time for the idle ones.
     swept: bool,
+    /// Connections whose sessions own the tables of traffic, each once.
+    awake: Vec<Arc<Shared>>,
+    /// Ticks since the last sweep over everybody.
+    ticks: u32,
 }
 
 impl Roster {
@@ -56,20 +61,47 @@ impl Roster {
         }
     }
 
-    /// Wakes the drivers for which something is due before `horizon`, and has what fell idle before `idle` give back
-    /// what it does not need. `false` when nobody is connected: then the sweep is over until it begins anew.
-    pub(crate) fn sweep(&self, idle: Instant, horizon: Instant) -> bool {
+    /// Notes that a connection's session has become more than an idle one needs.
+    pub(crate) fn awake(&self, shared: &Arc<Shared>) {
+        self.lock().awake.push(Arc::clone(shared));
+    }
+
+    /// Does what the time asks for, [`TICK`] after the last time: sessions that have fallen idle give back what they
+    /// do not need, and every so often everybody is looked at. `false` when nobody is connected: then ticking is over
+    /// until it begins anew.
+    pub(crate) fn tick(&self, now: Instant) -> bool {
+        let idle = now.checked_sub(TICK).unwrap_or(now);
         let mut state = self.lock();
         if state.live.is_empty() {
             state.swept = false;
+            state.awake = Vec::new();
             return false;
         }
+        let awake = std::mem::take(&mut state.awake);
+        state.ticks += 1;
+        let sweeps = state.ticks >= SWEEP_TICKS;
+        if sweeps {
+            state.ticks = 0;
+        }
+        drop(state);
+        // Only those are looked at that were in use, so that a node of many idle connections has little to do.
+        let mut still = awake
+            .into_iter()
+            .filter(|shared| !shared.lock().falls_asleep(idle))
+            .collect::<Vec<_>>();
+        self.lock().awake.append(&mut still);
+        if sweeps {
+            self.sweep(now + SOON);
+        }
+        true
+    }
+
+    /// Wakes the drivers for which something is due before `horizon`.
+    fn sweep(&self, horizon: Instant) {
+        let state = self.lock();
         let mut drivers = Vec::new();
         for shared in state.live.values() {
-            let mut core = shared.lock();
-            if core.session.idle_since() < idle {
-                core.shrink();
-            }
+            let core = shared.lock();
             let due = core.session.poll_timeout();
             if due.is_some_and(|at| at <= horizon && core.armed.is_none_or(|armed| at < armed)) {
                 drivers.extend(core.driver.clone());
@@ -77,7 +109,6 @@ impl Roster {
         }
         drop(state);
         drivers.into_iter().for_each(Waker::wake);
-        true
     }
 
     /// Whoever swept is gone; the next connection finds another.
@@ -100,3 +131,10 @@ impl Roster {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// The time between two looks at the sessions in use. One that has heard nothing for as long goes to sleep, early
+/// enough that a wave of new connections finds the memory of those before it.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+
+/// Ticks between two looks at everybody: half of [`SOON`], so that nothing becomes due without having been seen.
+const SWEEP_TICKS: u32 = (SOON.as_millis() / 2 / TICK.as_millis()) as u32;

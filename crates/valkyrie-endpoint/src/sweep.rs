@@ -9,11 +9,9 @@
 //! runtime's timers, so there the sweep is a task with one.
 
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
-use std::time::Duration;
 
 use crate::clock;
-use crate::driver::SOON;
-use crate::roster::Roster;
+use crate::roster::{Roster, TICK};
 
 /// Has a roster swept until nobody is on it any more.
 pub(crate) fn begin(roster: &Arc<Roster>) {
@@ -29,12 +27,7 @@ pub(crate) fn begin(roster: &Arc<Roster>) {
 }
 
 fn sweep(roster: &Weak<Roster>) -> bool {
-    let now = clock::now();
-    // What is not old enough to be idle on a clock that has just begun is not idle.
-    let idle = now.checked_sub(SOON).unwrap_or(now);
-    roster
-        .upgrade()
-        .is_some_and(|roster| roster.sweep(idle, now + SOON))
+    roster.upgrade().is_some_and(|roster| roster.tick(clock::now()))
 }
 
 /// The thread of the process, and the rosters that it sweeps: one an endpoint that is in use.
@@ -76,7 +69,7 @@ impl Sweeper {
             }
             let swept = std::mem::take(&mut *rosters);
             drop(rosters);
-            std::thread::sleep(SWEEP_INTERVAL);
+            std::thread::sleep(TICK);
             let mut kept = swept.into_iter().filter(sweep).collect::<Vec<_>>();
             self.rosters
                 .lock()
@@ -95,7 +88,7 @@ struct SweepTask {
 impl SweepTask {
     async fn run(mut self) {
         while !self.over {
-            tokio::time::sleep(SWEEP_INTERVAL).await;
+            tokio::time::sleep(TICK).await;
             self.over = !sweep(&self.roster);
         }
     }
@@ -111,9 +104,6 @@ impl Drop for SweepTask {
         }
     }
 }
-
-/// Half of [`SOON`], so that nothing becomes due between two sweeps without having been seen.
-const SWEEP_INTERVAL: Duration = Duration::from_millis(SOON.as_millis() as u64 / 2);
 
 /// The thread locks, compares times and wakes; it needs little, and wakers of other executors not much more.
 const STACK_BYTES: usize = 128 * 1024;

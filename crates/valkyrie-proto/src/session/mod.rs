@@ -201,6 +201,12 @@ impl Session {
         self.last_input
     }
 
+    /// Whether it owns the tables of traffic, which [`Session::shrink`] may put away.
+    #[inline]
+    pub fn is_awake(&self) -> bool {
+        self.traffic.exists()
+    }
+
     /// Gives back memory that a burst has left behind. For when the connection falls idle.
     pub fn shrink(&mut self) {
         if self.events.is_empty() {
