@@ -169,6 +169,11 @@ impl Hub {
         unstreamed.into_iter().filter_map(log).collect()
     }
 
+    /// Logs whose stream broke while the connection stayed.
+    pub(super) fn stream_again(&self, broken: impl Iterator<Item = JobRef>) {
+        self.lock().unstreamed.extend(broken);
+    }
+
     /// Queues the list of what is held, and numbers about the runner.
     pub(super) fn renew_lease(&self) {
         let mut state = self.lock();

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use valkyrie_endpoint::{
-    CallError, Class, Connection, Extensions, Kind, Message, Processed, RecvError, RecvStream, SendStream,
+    CallError, Class, Connection, ErrorCode, Extensions, Kind, Message, Processed, RecvError, RecvStream,
+    SendStream,
 };
 
 use super::RunnerNews;
@@ -89,6 +90,7 @@ async fn work(
     let mut renew = interval(lease / 3);
     renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard_by = Instant::now() + lease;
+    let mut broken = Vec::new();
     loop {
         for (at, log) in hub.take_unstreamed() {
             logs.spawn(send_log(connection.clone(), at, log));
@@ -126,12 +128,18 @@ async fn work(
                 Err(error) => return Left::Broken(error.to_string()),
             },
             () = hub.wake.notified() => {}
-            _ = renew.tick() => hub.renew_lease(),
+            _ = renew.tick() => {
+                // By the next renewal the server has said if it does not want the attempt.
+                hub.stream_again(broken.drain(..));
+                hub.renew_lease();
+            }
             () = sleep_until(heard_by) => {
                 return Left::Broken(format!("the server did not renew the lease within {lease:?}"));
             }
-            Some(ended) = logs.join_next() => if let Ok(Some(refused)) = ended {
-                hub.log_refused(refused);
+            Some(ended) = logs.join_next() => match ended {
+                Ok(LogEnd::Refused(at)) => hub.log_refused(at),
+                Ok(LogEnd::Broken(at)) => broken.push(at),
+                Ok(LogEnd::Over) | Err(_) => {}
             },
         }
     }
@@ -155,20 +163,38 @@ fn to_message(message: &FromRunner) -> Result<Message, String> {
     })
 }
 
-/// Sends one attempt's log on this connection. Says which attempt it was if the server keeps no more.
-async fn send_log(connection: Connection, at: JobRef, log: Arc<LogOut>) -> Option<JobRef> {
+/// How a log stream ended.
+enum LogEnd {
+    /// Nothing is left to send.
+    Over,
+    /// The server keeps no more of this log.
+    Refused(JobRef),
+    /// The stream broke. If the attempt is still wanted, another stream takes its place.
+    Broken(JobRef),
+}
+
+impl LogEnd {
+    fn after(error: &RecvError, at: JobRef) -> Self {
+        match error {
+            RecvError::Reset(failure) if failure.code == ErrorCode::RESOURCE_EXHAUSTED => Self::Refused(at),
+            _ => Self::Broken(at),
+        }
+    }
+}
+
+/// Sends one attempt's log on this connection.
+async fn send_log(connection: Connection, at: JobRef, log: Arc<LogOut>) -> LogEnd {
     while !log.has_something() {
         if log.is_over() {
-            return None;
+            return LogEnd::Over;
         }
         log.ready.notified().await;
     }
     log.rewind();
-    let (mut send, mut recv) = connection
-        .open((SERVICE, METHOD_LOG))
-        .class(Class::Data)
-        .await
-        .ok()?;
+    let opened = connection.open((SERVICE, METHOD_LOG)).class(Class::Data).await;
+    let Ok((mut send, mut recv)) = opened else {
+        return LogEnd::Broken(at);
+    };
     let mut next: Option<Message> = None;
     while !log.is_over() {
         if next.is_none() {
@@ -185,8 +211,8 @@ async fn send_log(connection: Connection, at: JobRef, log: Arc<LogOut>) -> Optio
                 Ok(Some(message)) => if hear_log(&log, at, &message) {
                     next = None;
                 },
-                Err(RecvError::Reset(_)) => return Some(at),
-                Ok(None) | Err(_) => return None,
+                Ok(None) => return LogEnd::Broken(at),
+                Err(error) => return LogEnd::after(&error, at),
             },
             sent = async { match message {
                 Some(message) => send.send(message).await,
@@ -195,17 +221,14 @@ async fn send_log(connection: Connection, at: JobRef, log: Arc<LogOut>) -> Optio
                 next = None;
                 if sent.is_err() {
                     // The answer says why, if there is one.
-                    return match recv.recv().await {
-                        Err(RecvError::Reset(_)) => Some(at),
-                        _ => None,
-                    };
+                    return recv.recv().await.map_or_else(|error| LogEnd::after(&error, at), |_| LogEnd::Broken(at));
                 }
             }
             () = log.ready.notified() => {}
         }
     }
     send.finish();
-    None
+    LogEnd::Over
 }
 
 /// Takes in an answer, and says whether sending begins again further back.

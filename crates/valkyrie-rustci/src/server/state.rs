@@ -13,7 +13,7 @@ use super::spool::Spool;
 use super::{RUNS_KEPT_MAX, RUNS_OPEN_MAX, ServerConfig};
 use crate::pipeline::{JobIndex, Pipeline};
 use crate::process::KILL_GRACE_DEFAULT;
-use crate::schedule::{Attempt, CancelCause, Event, RunnerId, Schedule, Verdict};
+use crate::schedule::{Attempt, CancelCause, Event, JobState, RunnerId, Schedule, Verdict};
 use crate::wire::{Cancel, JobRef, LeaseReply, Request, Settled, Settlement};
 
 /// Everything a control plane knows.
@@ -330,7 +330,8 @@ impl State {
         self.settle(now);
     }
 
-    /// The log of an attempt that this runner holds, made if there is none yet.
+    /// The log of an attempt that this runner holds or was offered, made if there is none yet. Logs and
+    /// job frames are streams apart, so the first bytes may come before the ACCEPT that went ahead of them.
     pub(super) fn spool(
         &mut self,
         config: &ServerConfig,
@@ -340,7 +341,8 @@ impl State {
         let Some(run) = self.runs.get_mut(&at.run) else {
             return Ok(None);
         };
-        if !run.is_held_by(runner, at.job, at.attempt) {
+        let holder = run.schedule.job(at.job).and_then(JobState::holder);
+        if holder != Some((runner, at.attempt)) {
             return Ok(None);
         }
         let Some(record) = run.jobs.get_mut(at.job.as_usize()) else {
