@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use crate::programs::{Server, runner};
-use crate::support::{Place, Running, kill};
+use crate::support::{PATIENCE, Place, Running, kill, processes_with};
 
 #[test]
 fn a_runner_that_is_killed_loses_its_job_to_the_other() {
@@ -95,4 +95,19 @@ fn a_runner_that_drains_finishes_what_it_has() {
         .assert_out("main succeeded")
         .assert_err("finishing what runs");
     server.stop();
+}
+
+#[test]
+fn jobs_do_not_outlive_a_run_that_is_killed() {
+    let place = Place::new();
+    let mut running = place.ci_run("steps: [{run: 'echo up; sleep MARK & sleep MARK'}]\n");
+    running.wait_for("| up");
+    running.signal(Signal::KILL);
+    // The runners notice by themselves; nobody is left to wait for them.
+    let until = std::time::Instant::now() + PATIENCE;
+    let tmp = place.path("tmp").display().to_string();
+    while !(processes_with(&place.mark).is_empty() && processes_with(&tmp).is_empty()) {
+        assert!(std::time::Instant::now() < until, "processes are left");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
 }

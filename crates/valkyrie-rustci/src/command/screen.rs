@@ -18,8 +18,9 @@ use crate::progress::{LiveBlock, RunView, json_line};
 use crate::schedule::{Attempt, RunResult};
 use crate::wire::StatusUpdate;
 
-/// Updates between the connection and the screen: enough to render many at once.
-pub(super) const UPDATES_MAX: usize = 64;
+/// Updates between the connection and the screen: enough to render several at once, and a megabyte of the
+/// longest.
+pub(super) const UPDATES_MAX: usize = 16;
 /// How often the clock in the live block moves.
 const TICK: Duration = Duration::from_millis(200);
 /// Lines of the live block: the rest of the screen is for logs.

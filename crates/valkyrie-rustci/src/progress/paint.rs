@@ -23,8 +23,9 @@ impl LiveBlock {
     pub fn clear(&mut self) -> String {
         match std::mem::take(&mut self.shown) {
             0 => String::new(),
-            // Up to the block's first line, then erase to the end of the screen.
-            shown => format!("\x1b[{shown}A\x1b[J"),
+            // Up to the block's first line, then erase to the end of the screen. The return is for a
+            // terminal that has echoed a ^C.
+            shown => format!("\r\x1b[{shown}A\x1b[J"),
         }
     }
 }

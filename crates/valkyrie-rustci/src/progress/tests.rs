@@ -111,9 +111,9 @@ fn the_block_is_erased_before_it_is_drawn_again() {
     );
     assert_eq!(
         block.redraw("more\n", &[String::from("c")]),
-        "\x1b[2A\x1b[Jmore\nc\n"
+        "\r\x1b[2A\x1b[Jmore\nc\n"
     );
-    assert_eq!(block.clear(), "\x1b[1A\x1b[J");
+    assert_eq!(block.clear(), "\r\x1b[1A\x1b[J");
     assert_eq!(block.clear(), "");
 }
 
