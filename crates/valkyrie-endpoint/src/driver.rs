@@ -120,7 +120,10 @@ impl Driver {
     ) -> bool {
         let shared = &self.shared;
         let read = match &mut link.link {
-            Some(open) if !link.deaf => open.poll_read(cx, Lane::FIRST, &mut round.input),
+            Some(open) if !link.deaf => {
+                worker::make_room(&mut round.input);
+                open.poll_read(cx, Lane::FIRST, &mut round.input)
+            }
             _ => Poll::Pending,
         };
         if read.is_pending() && round.now.is_some() && !link.failed {

@@ -28,7 +28,7 @@ use std::time::Instant;
 use bytes::{Buf, BytesMut};
 use valkyrie_frame::Batch;
 use valkyrie_proto::{Event, Session, Side};
-use valkyrie_transport::{Lane, Link};
+use valkyrie_transport::{Lane, Link, READ_CHUNK_BYTES};
 
 use crate::clock;
 use crate::core::{Arrivals, Core};
@@ -375,12 +375,12 @@ impl LinkState {
         }
     }
 
-    /// Keeps the beginning of a frame. A long one keeps its memory; a short one is copied out of the worker's buffer,
-    /// so that a peer that stops in the middle of a header cannot hold 64 KiB.
+    /// Keeps the beginning of a frame. That of a frame longer than one read keeps its memory; any other is copied out
+    /// of the worker's buffer, so that a peer that stops in the middle of a frame holds no more than it sent.
     pub(crate) fn put_input(&mut self, mut input: BytesMut, begun_frame_bytes: usize) {
         if input.is_empty() {
             worker::put_input(input);
-        } else if input.len() < KEEP_INPUT_BYTES {
+        } else if begun_frame_bytes < READ_CHUNK_BYTES {
             let mut kept = BytesMut::with_capacity(input.len());
             kept.extend_from_slice(&input);
             self.input = kept;
@@ -393,22 +393,19 @@ impl LinkState {
     }
 }
 
-/// Bytes of one batch: what a socket buffer takes at once, and four of the largest default frames, so that the order
-/// of frames is decided late.
-const BATCH_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of one batch: eight of the largest default frames, and as much as a TCP link lets wait unsent, so that the
+/// order of frames is decided late.
+const BATCH_BYTES_MAX: usize = 128 * 1024;
 
-/// Bytes pushed at which the pusher writes by itself although other work is under way. A quarter of a batch: the peer
+/// Bytes pushed at which the pusher writes by itself although other work is under way. An eighth of a batch: the peer
 /// begins to work while this side still pushes, and a system call is shared by more than a hundred small messages.
-const DIRECT_WRITE_BYTES: usize = BATCH_BYTES_MAX / 4;
+const DIRECT_WRITE_BYTES: usize = BATCH_BYTES_MAX / 8;
 
 /// Batches that a pusher writes by itself before it leaves the rest to the driver: one caller must not work for all.
 const DIRECT_ROUNDS_MAX: usize = 2;
 
 /// Buffers of one vectored write: header and payload of 32 large frames, two batches' worth.
 const WRITE_SLICES_MAX: usize = 64;
-
-/// The beginning of a frame that is long enough to keep the buffer it lies in, a sixteenth of which it fills at least.
-const KEEP_INPUT_BYTES: usize = 4 * 1024;
 
 #[cfg(test)]
 mod tests {

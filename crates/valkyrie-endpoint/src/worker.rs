@@ -3,7 +3,8 @@
 //! A connection that is not being polled owns no buffer. Whoever works takes the thread's, and puts it back when it is
 //! empty again. A taken buffer that is needed once more (a handler that calls within a pass) is made anew.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 
@@ -25,7 +26,7 @@ pub(crate) struct Pass {
 }
 
 thread_local! {
-    static INPUT: Cell<BytesMut> = Cell::new(BytesMut::new());
+    static INPUTS: RefCell<VecDeque<BytesMut>> = const { RefCell::new(VecDeque::new()) };
     static BATCH: Cell<Option<Box<Batch>>> = const { Cell::new(None) };
     static PASS: Cell<Option<Box<Pass>>> = const { Cell::new(None) };
     static INDEX: usize = NEXT_INDEX.fetch_add(1, Ordering::Relaxed);
@@ -39,19 +40,49 @@ pub(crate) fn index() -> usize {
     INDEX.try_with(|index| *index).unwrap_or(0)
 }
 
-/// The thread's buffer for reading. Memory is reserved by the link, once bytes are waiting.
+/// A buffer of the thread for reading: the oldest that nobody holds a slice of any more, or one without memory, which
+/// the link reserves once bytes are waiting.
 #[inline]
 pub(crate) fn take_input() -> BytesMut {
-    let mut input = INPUT.try_with(Cell::take).unwrap_or_default();
-    // Once nobody holds a slice of it any more the whole buffer is free again, at no cost.
-    let _ = input.try_reclaim(READ_CHUNK_BYTES);
-    input
+    let reclaimed = INPUTS.try_with(|inputs| {
+        let mut inputs = inputs.borrow_mut();
+        // Messages are mostly let go in the order they came, so if the oldest buffer is held the others are.
+        inputs
+            .front_mut()?
+            .try_reclaim(READ_CHUNK_BYTES)
+            .then(|| inputs.pop_front())?
+    });
+    reclaimed.ok().flatten().unwrap_or_default()
 }
 
+/// Keeps a buffer whose bytes have all been taken. Slices of it may still be in use.
 #[inline]
 pub(crate) fn put_input(input: BytesMut) {
-    let _ = INPUT.try_with(|cell| cell.set(input));
+    let _ = INPUTS.try_with(|inputs| {
+        let mut inputs = inputs.borrow_mut();
+        if inputs.len() == INPUTS_MAX {
+            inputs.pop_front();
+        }
+        inputs.push_back(input);
+    });
 }
+
+/// Gives a read room again behind the beginning of a frame, by moving that beginning into another buffer.
+#[inline]
+pub(crate) fn make_room(input: &mut BytesMut) {
+    if input.is_empty() || input.capacity() - input.len() >= READ_CHUNK_BYTES / 2 {
+        return;
+    }
+    let mut roomy = take_input();
+    roomy.reserve(READ_CHUNK_BYTES.max(2 * input.len()));
+    roomy.extend_from_slice(input);
+    let mut used = std::mem::replace(input, roomy);
+    used.clear();
+    put_input(used);
+}
+
+/// Buffers that a thread keeps, in use or not: half a megabyte, about what readers hold that keep pace with a link.
+const INPUTS_MAX: usize = 8;
 
 /// The thread's batch, empty.
 #[inline]
