@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use crate::programs::{Server, runner};
-use crate::support::{PATIENCE, Place, Running, kill, processes_with};
+use crate::support::{Place, Running, await_end, kill, pids_with};
 
 #[test]
 fn a_runner_that_is_killed_loses_its_job_to_the_other() {
@@ -102,12 +102,13 @@ fn jobs_do_not_outlive_a_run_that_is_killed() {
     let place = Place::new();
     let mut running = place.ci_run("steps: [{run: 'echo up; sleep MARK & sleep MARK'}]\n");
     running.wait_for("| up");
-    running.signal(Signal::KILL);
-    // The runners notice by themselves; nobody is left to wait for them.
-    let until = std::time::Instant::now() + PATIENCE;
     let tmp = place.path("tmp").display().to_string();
-    while !(processes_with(&place.mark).is_empty() && processes_with(&tmp).is_empty()) {
-        assert!(std::time::Instant::now() < until, "processes are left");
-        std::thread::sleep(std::time::Duration::from_millis(20));
+    let mut started = pids_with(&place.mark);
+    started.extend(pids_with(&tmp));
+    assert!(started.len() >= 4, "two runners and their job: {started:?}");
+    running.signal(Signal::KILL);
+    // The runners notice by themselves; nobody is left to end them.
+    for (pid, line) in started {
+        assert!(await_end(pid), "{line}");
     }
 }

@@ -227,7 +227,7 @@ fn json_is_one_value_a_line() {
 }
 
 #[test]
-fn two_runs_share_the_slots_of_one_runner() {
+fn runs_share_the_slots_of_one_runner() {
     let place = Place::new();
     let mut server = Server::start(&place, &[]);
     let mut worker = runner(&place, &server.tcp, &["--slots", "1"]);
@@ -241,9 +241,15 @@ fn two_runs_share_the_slots_of_one_runner() {
 ",
         lock = lock.display()
     );
-    let runs: Vec<Running> = (0..3)
-        .map(|_| submit(&place, &server.tcp, &pipeline, &[]))
-        .collect();
+    let file = place.pipeline(&pipeline);
+    let start = |_| {
+        Running::start(
+            place
+                .valkyrie(["ci", "submit", "--server", &server.tcp])
+                .arg(&file),
+        )
+    };
+    let runs: Vec<Running> = (0..3).map(start).collect();
     for run in runs {
         run.end().assert_code(0);
     }

@@ -8,7 +8,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 /// The longest that anything here may take, on a slow machine under load.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -85,13 +86,20 @@ impl Place {
 
 /// Command lines with this text, of processes that are alive.
 pub(crate) fn processes_with(text: &str) -> Vec<String> {
-    let folders = std::fs::read_dir("/proc").unwrap().flatten();
-    let line = |folder: &Path| {
+    pids_with(text).into_iter().map(|(_, line)| line).collect()
+}
+
+/// Processes with this text in their command line, and that line.
+pub(crate) fn pids_with(text: &str) -> Vec<(Pid, String)> {
+    let found = |folder: &Path| {
+        let pid: i32 = folder.file_name()?.to_str()?.parse().ok()?;
         let line = std::fs::read(folder.join("cmdline")).ok()?;
         let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        (line.contains(text) && !folder.ends_with(std::process::id().to_string())).then_some(line)
+        let other = pid.unsigned_abs() != std::process::id();
+        (other && line.contains(text)).then_some((Pid::from_raw(pid)?, line))
     };
-    folders.filter_map(|entry| line(&entry.path())).collect()
+    let folders = std::fs::read_dir("/proc").unwrap().flatten();
+    folders.filter_map(|entry| found(&entry.path())).collect()
 }
 
 /// The program while it runs.
@@ -184,9 +192,15 @@ impl Running {
     /// Reads on until the program ends.
     #[track_caller]
     pub(crate) fn end(mut self) -> Ended {
-        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
-            self.seen += &line;
-            self.seen.push('\n');
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => {
+                    self.seen += &line;
+                    self.seen.push('\n');
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("the program does not end:\n{}", self.seen),
+            }
         }
         let status = self.exit();
         let err = self
@@ -203,15 +217,23 @@ impl Running {
 
     #[track_caller]
     fn exit(&mut self) -> ExitStatus {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < until, "the program does not end:\n{}", self.seen);
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let ended = await_end(Pid::from_child(&self.child));
+        assert!(ended, "the program does not end:\n{}", self.seen);
+        self.child.wait().unwrap()
     }
+}
+
+/// Waits until a process has ended, and says whether it has.
+pub(crate) fn await_end(pid: Pid) -> bool {
+    // One that cannot be found has ended.
+    let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else {
+        return true;
+    };
+    let patience = Timespec {
+        tv_sec: PATIENCE.as_secs() as i64,
+        tv_nsec: 0,
+    };
+    poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&patience)).unwrap() > 0
 }
 
 impl Drop for Running {

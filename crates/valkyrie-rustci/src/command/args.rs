@@ -50,7 +50,7 @@ pub struct ShowArgs {
     #[arg(long)]
     pub no_color: bool,
 
-    /// Also write what each job prints, untouched, to DIR/<job>.log.
+    /// Also write what each job prints, untouched, to DIR/JOB.log.
     #[arg(long, value_name = "DIR", conflicts_with = "no_logs")]
     pub log_dir: Option<PathBuf>,
 }
