@@ -121,7 +121,7 @@ impl Driver {
         let shared = &self.shared;
         let read = match &mut link.link {
             Some(open) if !link.deaf => {
-                worker::make_room(&mut round.input);
+                worker::make_room(&mut round.input, round.begun_bytes);
                 open.poll_read(cx, Lane::FIRST, &mut round.input)
             }
             _ => Poll::Pending,

@@ -49,6 +49,8 @@ pub(crate) type OnConnection = dyn Fn(Connection) + Send + Sync;
 pub(crate) struct Inner {
     transports: HashMap<&'static str, Arc<dyn Transport>>,
     config: Arc<Config>,
+    /// The same for links within the machine.
+    local_config: Arc<Config>,
     services: Services,
     roster: Arc<Roster>,
     on_connection: Option<Arc<OnConnection>>,
@@ -61,6 +63,7 @@ impl Inner {
     pub(crate) fn new(
         transports: HashMap<&'static str, Arc<dyn Transport>>,
         config: Arc<Config>,
+        local_config: Arc<Config>,
         services: Services,
         roster: Arc<Roster>,
         on_connection: Option<Arc<OnConnection>>,
@@ -68,6 +71,7 @@ impl Inner {
         Self {
             transports,
             config,
+            local_config,
             services,
             roster,
             on_connection,
@@ -81,7 +85,9 @@ impl Inner {
         let Some(place) = self.roster.place() else {
             return Err(ConnectError::Full(self.roster.connections_max()));
         };
-        let session = Session::new(side, Arc::clone(&self.config), clock::now());
+        let local = link.capabilities().peer_credentials.is_some();
+        let config = if local { &self.local_config } else { &self.config };
+        let session = Session::new(side, Arc::clone(config), clock::now());
         let roster = Arc::clone(&self.roster);
         let shared = Arc::new(Shared::new(link, session, self.services.clone(), roster, place));
         let connection = Connection::new(Arc::clone(&shared));

@@ -27,6 +27,8 @@ pub(crate) struct Pass {
 
 thread_local! {
     static INPUTS: RefCell<VecDeque<BytesMut>> = const { RefCell::new(VecDeque::new()) };
+    /// Room for a read, once this thread has seen large frames.
+    static ROOM: Cell<usize> = const { Cell::new(READ_CHUNK_BYTES) };
     static BATCH: Cell<Option<Box<Batch>>> = const { Cell::new(None) };
     static PASS: Cell<Option<Box<Pass>>> = const { Cell::new(None) };
     static INDEX: usize = NEXT_INDEX.fetch_add(1, Ordering::Relaxed);
@@ -40,17 +42,25 @@ pub(crate) fn index() -> usize {
     INDEX.try_with(|index| *index).unwrap_or(0)
 }
 
-/// A buffer of the thread for reading: the oldest that nobody holds a slice of any more, or one without memory, which
-/// the link reserves once bytes are waiting.
+/// A buffer of the thread for reading: the oldest that nobody holds a slice of any more. If there is none it is one
+/// without memory, which the link reserves once bytes are waiting, unless frames here have been large.
 #[inline]
 pub(crate) fn take_input() -> BytesMut {
+    let room = ROOM.try_with(Cell::get).unwrap_or(READ_CHUNK_BYTES);
     let reclaimed = INPUTS.try_with(|inputs| {
         let mut inputs = inputs.borrow_mut();
         // Messages are mostly let go in the order they came, so if the oldest buffer is held the others are.
-        inputs
-            .front_mut()?
-            .try_reclaim(READ_CHUNK_BYTES)
-            .then(|| inputs.pop_front())?
+        while let Some(oldest) = inputs.front_mut() {
+            if oldest.try_reclaim(room) {
+                return inputs.pop_front();
+            }
+            if !oldest.try_reclaim(READ_CHUNK_BYTES) {
+                break;
+            }
+            // Free, and too small for what comes here.
+            inputs.pop_front();
+        }
+        (room > READ_CHUNK_BYTES).then(|| BytesMut::with_capacity(room))
     });
     reclaimed.ok().flatten().unwrap_or_default()
 }
@@ -67,21 +77,35 @@ pub(crate) fn put_input(input: BytesMut) {
     });
 }
 
-/// Gives a read room again behind the beginning of a frame, by moving that beginning into another buffer.
+/// Gives a read room again behind the beginning of a frame of `frame_bytes`, by moving that beginning into another
+/// buffer.
 #[inline]
-pub(crate) fn make_room(input: &mut BytesMut) {
-    if input.is_empty() || input.capacity() - input.len() >= READ_CHUNK_BYTES / 2 {
+pub(crate) fn make_room(input: &mut BytesMut, frame_bytes: usize) {
+    if input.is_empty() {
         return;
     }
+    // A read ends somewhere in a frame. With room for a few, little of what arrives is moved.
+    let room = (FRAMES_A_READ * frame_bytes).clamp(READ_CHUNK_BYTES, READ_BYTES_MAX);
+    if input.capacity() - input.len() >= room / 2 {
+        return;
+    }
+    let _ = ROOM.try_with(|most| most.set(most.get().max(room)));
     let mut roomy = take_input();
-    roomy.reserve(READ_CHUNK_BYTES.max(2 * input.len()));
+    roomy.reserve(room.max(frame_bytes));
     roomy.extend_from_slice(input);
     let mut used = std::mem::replace(input, roomy);
     used.clear();
     put_input(used);
 }
 
-/// Buffers that a thread keeps, in use or not: half a megabyte, about what readers hold that keep pace with a link.
+/// Frames that a read should have room for.
+const FRAMES_A_READ: usize = 4;
+
+/// Room for one read at most, unless a single frame needs more.
+const READ_BYTES_MAX: usize = 256 * 1024;
+
+/// Buffers that a thread keeps, in use or not: half a megabyte of them, two where frames are large, which is about what
+/// readers hold that keep pace with a link.
 const INPUTS_MAX: usize = 8;
 
 /// The thread's batch, empty.
