@@ -375,19 +375,19 @@ impl LinkState {
         }
     }
 
-    /// Keeps the beginning of a frame. That of a frame longer than one read keeps its memory; any other is copied out
-    /// of the worker's buffer, so that a peer that stops in the middle of a frame holds no more than it sent.
+    /// Keeps the beginning of a frame. Half of a frame that is longer than one read keeps the buffer it lies in;
+    /// anything less is copied out of it, so that a peer that stops in the middle of a frame holds little more than it
+    /// sent.
     pub(crate) fn put_input(&mut self, mut input: BytesMut, begun_frame_bytes: usize) {
         if input.is_empty() {
             worker::put_input(input);
-        } else if begun_frame_bytes < READ_CHUNK_BYTES {
+        } else if begun_frame_bytes < READ_CHUNK_BYTES || input.len() < begun_frame_bytes / 2 {
             let mut kept = BytesMut::with_capacity(input.len());
             kept.extend_from_slice(&input);
             self.input = kept;
             input.clear();
             worker::put_input(input);
         } else {
-            input.reserve(begun_frame_bytes.saturating_sub(input.len()));
             self.input = input;
         }
     }

@@ -78,7 +78,7 @@ impl Kind {
     pub const JOB_START: Self = Self(0x23);
     /// How far the job is.
     pub const JOB_PROGRESS: Self = Self(0x24);
-    /// The job ended well.
+    /// The job ended well; from the server, that the final report is settled.
     pub const JOB_COMPLETE: Self = Self(0x25);
     /// The job ended badly, with the reason.
     pub const JOB_FAILED: Self = Self(0x26);
@@ -98,7 +98,7 @@ impl Kind {
     pub const DATA: Self = Self(0x31);
     /// Ends the sender's direction of a stream without a message.
     pub const STREAM_CLOSE: Self = Self(0x32);
-    /// Acknowledges a reset; the id is free again.
+    /// Says that a stream is over, after a reset or in order; its id is free again.
     pub const STREAM_ACK: Self = Self(0x33);
     /// Ends a stream or an exchange at once, with an error.
     pub const RESET: Self = Self(0x34);

@@ -97,6 +97,9 @@ pub struct Limits {
     /// Bytes of requests that handlers may hold unanswered; beyond it requests are refused as
     /// overloaded, which is safe to retry.
     pub pending_request_bytes_max: u32,
+    /// Bytes of answers that may wait for a peer to read them; beyond it further requests are
+    /// refused as overloaded, unseen by any handler. One answer may go past it.
+    pub queued_answer_bytes_max: u32,
     /// Bytes queued unsent on one stream before [`Refusal::Blocked`](crate::Refusal::Blocked).
     /// One message may go past it, so the true bound is this plus `max_message`.
     pub send_queue_max: u32,
@@ -149,6 +152,7 @@ impl Default for Limits {
             window_connection: 16 * 1024 * 1024,
             reassembly_max: 128 * 1024 * 1024,
             pending_request_bytes_max: 64 * 1024 * 1024,
+            queued_answer_bytes_max: 128 * 1024 * 1024,
             send_queue_max: 256 * 1024,
             best_effort_queue_max: 256 * 1024,
             handshake_timeout: Duration::from_secs(5),
@@ -257,7 +261,7 @@ pub struct Budgets {
     pub idle: u32,
     /// Fragments smaller than [`Budgets::MIN_FRAGMENT_BYTES`] that are not the last.
     pub tiny_fragments: u32,
-    /// Payload bytes on stream 0.
+    /// Bytes of whole frames on stream 0.
     pub critical_bytes: u32,
 }
 

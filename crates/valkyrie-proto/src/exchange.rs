@@ -158,6 +158,8 @@ pub(crate) struct IncomingTable {
     live: usize,
     /// Payload bytes of requests whose answer is owed.
     pub(crate) pending_bytes: u64,
+    /// Payload bytes of answers that have not wholly gone out.
+    pub(crate) answer_bytes: u64,
 }
 
 impl IncomingTable {
@@ -196,7 +198,7 @@ impl IncomingTable {
 
     /// The handler has answered; `false` when it had before or the exchange is gone.
     #[inline]
-    pub(crate) fn answer(&mut self, correlation: u32) -> bool {
+    pub(crate) fn answer(&mut self, correlation: u32, answer_bytes: u32) -> bool {
         let Some(slot) = self.get_mut(correlation) else {
             return false;
         };
@@ -204,8 +206,9 @@ impl IncomingTable {
             return false;
         }
         slot.answer = Answer::Queued;
-        let bytes = u64::from(slot.bytes);
+        let bytes = u64::from(core::mem::replace(&mut slot.bytes, answer_bytes));
         self.pending_bytes -= bytes;
+        self.answer_bytes += u64::from(answer_bytes);
         true
     }
 
@@ -214,6 +217,8 @@ impl IncomingTable {
     pub(crate) fn end(&mut self, correlation: u32) {
         if let Some(slot) = self.get_mut(correlation) {
             slot.answer = Answer::None;
+            let bytes = u64::from(slot.bytes);
+            self.answer_bytes -= bytes;
             self.live -= 1;
         }
     }

@@ -319,3 +319,56 @@ fn a_session_that_slept_goes_on_where_it_was() {
     pair.run();
     assert!(pair.acceptor.is_closed() && pair.dialer.is_closed());
 }
+
+#[test]
+fn a_peer_that_asks_and_does_not_read_is_refused_before_answers_fill_the_memory() {
+    let mut config = Config::default();
+    config.limits.queued_answer_bytes_max = 100_000;
+    let mut pair = Pair::new(config);
+    let mut keys = Vec::new();
+    let mut handled = 0;
+    for _ in 0..10 {
+        let call = pair.dialer.call(
+            pair.now,
+            Class::Data,
+            None,
+            Bytes::from_static(b"big, please").into(),
+            None,
+        );
+        keys.push(call.unwrap());
+        // Only this way: the dialer takes nothing from the wire.
+        carry(pair.now, &mut pair.dialer, &mut pair.acceptor);
+        while let Some(event) = pair.acceptor.poll_event() {
+            if let Event::Incoming(incoming) = event {
+                handled += 1;
+                let answer = Bytes::from(vec![0; 40_000]);
+                pair.acceptor
+                    .respond(pair.now, incoming.id.unwrap(), Ok(answer.into()))
+                    .unwrap();
+            }
+        }
+        pair.acceptor.invariants().unwrap();
+    }
+    assert_eq!(handled, 3, "the bound, and the one answer that went past it");
+    pair.run();
+    let outcomes: Vec<_> = keys
+        .into_iter()
+        .map(|key| pair.dialer.take_response(key).unwrap())
+        .collect();
+    assert!(outcomes[..3].iter().all(Result::is_ok));
+    for refused in &outcomes[3..] {
+        assert!(matches!(refused, Err(CallError::Failed(failure)) if failure.code == ErrorCode::OVERLOADED));
+    }
+    // Once the answers are read the peer is welcome again.
+    let key = pair
+        .dialer
+        .call(pair.now, Class::Data, None, Bytes::new().into(), None)
+        .unwrap();
+    pair.run();
+    let (id, _) = pair.request();
+    pair.acceptor
+        .respond(pair.now, id, Ok(Bytes::new().into()))
+        .unwrap();
+    pair.run();
+    assert!(pair.dialer.take_response(key).unwrap().is_ok());
+}

@@ -86,6 +86,13 @@ impl Session {
                 ErrorCode::OVERLOADED,
                 "too many bytes of requests are pending",
             ))
+        } else if self.traffic.incoming.answer_bytes > u64::from(self.config.limits.queued_answer_bytes_max) {
+            // A peer that asks and does not read must not fill this side's memory with answers.
+            self.traffic.stats.requests_refused += 1;
+            Some(Failure::new(
+                ErrorCode::OVERLOADED,
+                "too many bytes of answers wait to be read",
+            ))
         } else {
             None
         };

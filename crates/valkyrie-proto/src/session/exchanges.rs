@@ -148,11 +148,7 @@ impl Session {
         answer: Result<Message, Failure>,
     ) -> Result<(), ApiMisuse> {
         let _ = now;
-        if self.phase != Phase::Open || !self.traffic.incoming.answer(id.correlation) {
-            return Err(ApiMisuse::AlreadyAnswered);
-        }
         let class = id.lane.class();
-        let index = self.lane(id.lane);
         let max = self.message_max(class);
         let answer = answer.and_then(|message| {
             if message.payload.len() > max as usize {
@@ -182,6 +178,11 @@ impl Session {
                 )
             }
         };
+        let bytes = message.payload.len() as u32;
+        if self.phase != Phase::Open || !self.traffic.incoming.answer(id.correlation, bytes) {
+            return Err(ApiMisuse::AlreadyAnswered);
+        }
+        let index = self.lane(id.lane);
         self.enqueue_lane(index, class, None, message, id.correlation, flags);
         self.debug_check();
         Ok(())

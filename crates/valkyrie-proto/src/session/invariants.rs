@@ -121,6 +121,19 @@ impl Session {
                 self.traffic.incoming.pending_bytes
             ));
         }
+        let queued: u64 = self
+            .traffic
+            .incoming
+            .iter()
+            .filter(|slot| slot.answer == crate::exchange::Answer::Queued)
+            .map(|slot| u64::from(slot.bytes))
+            .sum();
+        if queued != self.traffic.incoming.answer_bytes {
+            return Err(format!(
+                "{} answer bytes are counted and {queued} are queued",
+                self.traffic.incoming.answer_bytes
+            ));
+        }
         let ready = self
             .traffic
             .streams
@@ -183,6 +196,7 @@ impl Session {
             ("bytes half arrived", here.reassembly as usize),
             ("bytes unread", self.recv_window.unread as usize),
             ("bytes of pending requests", here.incoming.pending_bytes as usize),
+            ("bytes of queued answers", here.incoming.answer_bytes as usize),
             ("bytes of notifications", here.notify_pending as usize),
             (
                 "bytes of best-effort notifications",
