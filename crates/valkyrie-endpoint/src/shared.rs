@@ -397,9 +397,9 @@ impl LinkState {
 /// order of frames is decided late.
 const BATCH_BYTES_MAX: usize = 128 * 1024;
 
-/// Bytes pushed at which the pusher writes by itself although other work is under way. An eighth of a batch: the peer
+/// Bytes pushed at which the pusher writes by itself although other work is under way. Half a batch: the peer
 /// begins to work while this side still pushes, and a system call is shared by more than a hundred small messages.
-const DIRECT_WRITE_BYTES: usize = BATCH_BYTES_MAX / 8;
+const DIRECT_WRITE_BYTES: usize = BATCH_BYTES_MAX / 2;
 
 /// Batches that a pusher writes by itself before it leaves the rest to the driver: one caller must not work for all.
 const DIRECT_ROUNDS_MAX: usize = 2;
