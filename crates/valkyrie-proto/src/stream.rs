@@ -93,6 +93,16 @@ pub(crate) struct SendHalf {
     pub(crate) priority: u8,
 }
 
+impl SendHalf {
+    /// Bytes of the message of which some fragments have gone out and some have not.
+    pub(crate) fn begun_bytes(&self) -> usize {
+        match self.queue.front() {
+            Some(Queued::Message(front)) if self.offset > 0 => front.message.payload.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// The direction towards here.
 #[derive(Debug)]
 pub(crate) struct RecvHalf {

@@ -372,3 +372,57 @@ fn a_peer_that_asks_and_does_not_read_is_refused_before_answers_fill_the_memory(
     pair.run();
     assert!(pair.dialer.take_response(key).unwrap().is_ok());
 }
+
+#[test]
+fn large_messages_side_by_side_stay_within_what_the_peer_can_hold() {
+    let mut config = Config::default();
+    config.limits.max_message = 1 << 20;
+    config.limits.reassembly_max = 2 << 20;
+    let mut pair = Pair::new(config);
+    let big = Bytes::from(vec![3u8; 1 << 20]);
+    let keys: Vec<_> = (0..6)
+        .map(|_| {
+            let key = pair
+                .dialer
+                .open(pair.now, Class::Job, None, Extensions::EMPTY, Bytes::new(), None)
+                .unwrap();
+            pair.dialer.send(key, big.clone().into()).unwrap();
+            pair.dialer.finish(key).unwrap();
+            key
+        })
+        .collect();
+    // One of those that wait, and one that has begun, are given up.
+    let mut batch = Batch::default();
+    for _ in 0..20 {
+        let one_more = batch.len() + 1;
+        pair.dialer.poll_transmit(pair.now, &mut batch, one_more);
+    }
+    let mut bytes = BytesMut::new();
+    while batch.has_remaining() {
+        let len = batch.chunk().len();
+        bytes.extend_from_slice(batch.chunk());
+        batch.advance(len);
+    }
+    pair.acceptor.handle_input(pair.now, &mut bytes).unwrap();
+    for key in [keys[0], keys[5]] {
+        pair.dialer.reset(
+            pair.now,
+            key,
+            Failure::new(ErrorCode::CANCELLED, "no longer wanted"),
+        );
+    }
+    pair.run();
+    assert!(pair.acceptor.is_open(), "{:?}", pair.acceptor.close_reason());
+    let mut arrived = 0;
+    for event in std::mem::take(&mut pair.acceptor_events) {
+        if let Event::Opened(opened) = event {
+            let mut inbox = Inbox::new();
+            if pair.acceptor.recv(opened.key, &mut inbox).is_ok() {
+                assert_eq!(inbox.pop_front().unwrap().payload, big);
+                arrived += 1;
+            }
+            pair.run();
+        }
+    }
+    assert_eq!(arrived, 4);
+}

@@ -304,6 +304,7 @@ impl Session {
         );
         let final_offset = stream.send.credit.sent;
         stream.clear_send();
+        self.wake_waiting();
         self.drop_unread(key.index);
         if let Some(stream) = self.traffic.streams.get_mut(key) {
             stream.reset = if unsent {
@@ -341,6 +342,7 @@ impl Session {
             stream.clear_send();
             stream.recv.done = true;
             stream.reset = Reset::Over(failure);
+            self.wake_waiting();
             self.drop_unread(index);
             self.say_stream(index);
         }

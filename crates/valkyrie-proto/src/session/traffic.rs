@@ -34,6 +34,8 @@ pub(super) struct Traffic {
     pub(super) rtt: Rtt,
     /// Streams that wait for credit of the connection.
     pub(super) parked: Vec<u32>,
+    /// Streams whose next message is large and waits for others to arrive whole.
+    pub(super) waiting: Vec<u32>,
     /// Streams that owe the peer a CREDIT.
     pub(super) credit_due: Vec<u32>,
     /// Memory for messages that arrive in fragments.

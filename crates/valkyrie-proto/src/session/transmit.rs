@@ -24,6 +24,8 @@ enum Served {
     Idle,
     /// The connection's credit is spent.
     ConnectionBlocked,
+    /// Its next message is large and others of the kind must arrive whole first.
+    Waits,
 }
 
 impl Session {
@@ -137,6 +139,12 @@ impl Session {
         match served {
             Served::More(_) => self.reschedule(index, true),
             Served::Idle => self.reschedule(index, false),
+            Served::Waits => {
+                self.reschedule(index, false);
+                if !self.traffic.waiting.contains(&index) {
+                    self.traffic.waiting.push(index);
+                }
+            }
             Served::ConnectionBlocked => {
                 self.park(index);
                 self.reschedule(index, false);
@@ -269,6 +277,9 @@ impl Session {
     /// Sends one frame of the message at the front.
     fn send_frame(&mut self, index: u32, batch: &mut Batch) -> Served {
         let max_frame = self.peer.as_deref().map_or(0, |peer| peer.max_frame as usize);
+        if !self.may_begin(index, max_frame) {
+            return Served::Waits;
+        }
         let traffic = &mut *self.traffic;
         let Some(stream) = traffic.streams.at_mut(index) else {
             return Served::Idle;
@@ -311,6 +322,13 @@ impl Session {
         send.queued -= front.cost();
         send.offset = 0;
         send.queue.pop_front();
+        if !first {
+            self.wake_waiting();
+        }
+        let Some(stream) = self.traffic.streams.at_mut(index) else {
+            return Served::More(1);
+        };
+        let send = &mut stream.send;
         if ends {
             send.done = true;
             self.check_over(index);
@@ -321,6 +339,44 @@ impl Session {
             _ => {}
         }
         Served::More(1)
+    }
+
+    /// Whether the message at the front may go on, or begin. A peer puts messages together in bounded memory, so no
+    /// more are begun at once than twice the largest it takes; one is always welcome.
+    //= protocol/session.md#messages
+    fn may_begin(&self, index: u32, max_frame: usize) -> bool {
+        let begins = self
+            .traffic
+            .streams
+            .at(index)
+            .and_then(|stream| match stream.send.queue.front() {
+                Some(Queued::Message(front)) if stream.send.offset == 0 => Some(front.message.payload.len()),
+                _ => None,
+            });
+        let Some(bytes) = begins.filter(|&bytes| bytes > max_frame) else {
+            return true;
+        };
+        let begun: usize = self
+            .traffic
+            .streams
+            .iter()
+            .map(|(_, stream)| stream.send.begun_bytes())
+            .sum();
+        let most = self
+            .peer
+            .as_deref()
+            .map_or(0, |peer| 2 * peer.max_message as usize);
+        begun == 0 || begun + bytes <= most
+    }
+
+    /// A large message has gone out, or never will: others may begin.
+    pub(super) fn wake_waiting(&mut self) {
+        if self.traffic.waiting.is_empty() {
+            return;
+        }
+        for index in core::mem::take(&mut self.traffic.waiting) {
+            self.schedule(index);
+        }
     }
 
     /// Ends a direction that has nothing queued to carry the flag.
