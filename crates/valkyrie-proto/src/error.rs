@@ -268,6 +268,9 @@ pub enum ApiMisuse {
     /// The kind of frame is none that an application may send here.
     #[error("the kind of this message is not one that a stream or exchange carries")]
     Kind,
+    /// The extensions leave no room for the deadline that the caller asked for.
+    #[error("the extensions of this message leave no room for its deadline")]
+    Extensions,
     /// The critical class has no streams to open.
     #[error("the critical class has no streams of its own")]
     NoStreams,

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use valkyrie_proto::{
-    Batch, CallError, Class, Config, ErrorCode, Event, Extensions, Failure, Inbox, Message, RequestId,
-    Session, Side,
+    ApiMisuse, Batch, CallError, Class, Config, ErrorCode, Event, Extensions, Failure, Inbox, Message,
+    OpenError, Refusal, RequestId, Session, Side,
 };
 
 struct Pair {
@@ -425,4 +425,39 @@ fn large_messages_side_by_side_stay_within_what_the_peer_can_hold() {
         }
     }
     assert_eq!(arrived, 4);
+}
+
+#[test]
+fn a_deadline_that_does_not_fit_is_refused_and_never_lost() {
+    let mut pair = Pair::new(Config::default());
+    // 252 of the 255 words: three values of 255 bytes and one of 234, with their heads and padding.
+    let mut builder = Extensions::builder();
+    for (kind, len) in [(0x1A, 255), (0x2A, 255), (0x3A, 255), (0x4A, 234)] {
+        builder = builder.raw(kind, &vec![1; len]).unwrap();
+    }
+    let extensions = builder.finish().unwrap();
+    let free = 4 * 255 - extensions.as_bytes().len();
+    assert!(free < 8, "a deadline needs eight bytes, {free} are free");
+    let message = Message {
+        extensions: extensions.clone(),
+        ..Message::data(Bytes::new())
+    };
+    let deadline = Some(Duration::from_secs(1));
+    let refused = pair
+        .dialer
+        .call(pair.now, Class::Data, None, message.clone(), deadline)
+        .unwrap_err();
+    assert_eq!(refused.refusal, Refusal::Misuse(ApiMisuse::Extensions));
+    assert_eq!(refused.message, message, "the message is returned as it was");
+    let opened = pair
+        .dialer
+        .open(pair.now, Class::Data, None, extensions, Bytes::new(), deadline);
+    assert_eq!(
+        opened,
+        Err(OpenError::Refused(Refusal::Misuse(ApiMisuse::Extensions)))
+    );
+    assert_eq!(pair.dialer.outstanding(), 0);
+    pair.dialer
+        .call(pair.now, Class::Data, None, message, None)
+        .unwrap();
 }

@@ -41,6 +41,16 @@ impl Session {
         };
         let max = self.peer.as_deref().map_or(0, |peer| peer.max_exchanges);
         let sequence = self.traffic.requests_queued[class.index()];
+        let extensions = match deadline.map(|deadline| with_deadline(&request.extensions, deadline)) {
+            None => None,
+            Some(Ok(extensions)) => Some(extensions),
+            Some(Err(misuse)) => {
+                return Err(SendError {
+                    message: request,
+                    refusal: misuse.into(),
+                });
+            }
+        };
         let Some(key) = self.traffic.outgoing.begin(lane, sequence, max) else {
             self.wants_exchange = true;
             return Err(SendError {
@@ -50,11 +60,11 @@ impl Session {
         };
         self.traffic.requests_queued[class.index()] += 1;
         request.kind = Kind::REQUEST;
-        if let Some(deadline) = deadline {
-            request.extensions = with_deadline(request.extensions, deadline);
-            if let Some(at) = now.checked_add(deadline) {
-                self.push_timer(at, Timer::Outgoing(key.0));
-            }
+        if let Some(extensions) = extensions {
+            request.extensions = extensions;
+        }
+        if let Some(at) = deadline.and_then(|deadline| now.checked_add(deadline)) {
+            self.push_timer(at, Timer::Outgoing(key.0));
         }
         self.enqueue_lane(index, class, priority, request, key.0, Flags::NONE);
         self.debug_check();
@@ -379,8 +389,11 @@ pub(super) fn is_application_kind(kind: Kind) -> bool {
     ) || (kind.is_known() && matches!(kind.group(), Some(Group::Job | Group::Observe)))
 }
 
-/// The same extensions with this deadline in them.
-pub(super) fn with_deadline(extensions: Extensions, deadline: Duration) -> Extensions {
+/// The same extensions with this deadline in them, in place of an earlier one.
+///
+/// # Errors
+/// [`ApiMisuse::Extensions`] when the area has no room for it: a deadline must not be lost on the way.
+pub(super) fn with_deadline(extensions: &Extensions, deadline: Duration) -> Result<Extensions, ApiMisuse> {
     use valkyrie_frame::Extension;
     let ms = deadline.as_millis().min(u128::from(u32::MAX)) as u32;
     let mut builder = Extensions::builder().deadline_ms(ms.max(1));
@@ -389,21 +402,16 @@ pub(super) fn with_deadline(extensions: Extensions, deadline: Duration) -> Exten
     }
     for extension in extensions.iter() {
         let next = match extension {
-            Extension::TraceContext(context) => Ok(builder.clone().trace_context(context)),
-            Extension::TraceState(state) => builder
-                .clone()
-                .raw(valkyrie_frame::extension_type::TRACE_STATE, state),
-            Extension::IdempotencyKey(key) => Ok(builder.clone().idempotency_key(key)),
-            Extension::SentAt(ns) => Ok(builder.clone().sent_at(ns)),
-            Extension::SentAtEcho(ns) => Ok(builder.clone().sent_at_echo(ns)),
-            Extension::Route { service, method } => builder.clone().route(service, method),
-            Extension::Unknown { kind, value } => builder.clone().raw(kind, value),
-            _ => Ok(builder.clone()),
+            Extension::TraceContext(context) => Ok(builder.trace_context(context)),
+            Extension::TraceState(state) => builder.raw(valkyrie_frame::extension_type::TRACE_STATE, state),
+            Extension::IdempotencyKey(key) => Ok(builder.idempotency_key(key)),
+            Extension::SentAt(ns) => Ok(builder.sent_at(ns)),
+            Extension::SentAtEcho(ns) => Ok(builder.sent_at_echo(ns)),
+            Extension::Route { service, method } => builder.route(service, method),
+            Extension::Unknown { kind, value } => builder.raw(kind, value),
+            _ => Ok(builder),
         };
-        // Values that were valid once are valid again.
-        if let Ok(next) = next {
-            builder = next;
-        }
+        builder = next.map_err(|_| ApiMisuse::Extensions)?;
     }
-    builder.finish().unwrap_or(extensions)
+    builder.finish().map_err(|_| ApiMisuse::Extensions)
 }

@@ -44,6 +44,9 @@ impl Session {
             }
             .into());
         }
+        if let Some(deadline) = deadline {
+            extensions = with_deadline(&extensions, deadline).map_err(Refusal::from)?;
+        }
         if self.opened.opened >= self.opened.limit {
             self.wants_stream = true;
             return Err(OpenError::NoStream);
@@ -58,11 +61,8 @@ impl Session {
         if let Some(stream) = self.traffic.streams.get_mut(key) {
             stream.send.priority = priority;
         }
-        if let Some(deadline) = deadline {
-            extensions = with_deadline(extensions, deadline);
-            if let Some(at) = now.checked_add(deadline) {
-                self.push_timer(at, key.into());
-            }
+        if let Some(at) = deadline.and_then(|deadline| now.checked_add(deadline)) {
+            self.push_timer(at, key.into());
         }
         let message = Message {
             kind: Kind::OPEN,
