@@ -113,12 +113,12 @@ impl ServerProcess {
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Failure::Control("was started without pipes".to_owned()));
         };
-        let placeholder = Address::Uds(Default::default());
+        let unknown = Address::Uds(Default::default());
         let mut server = Self {
             child,
             input: Some(input),
             output: BufReader::new(output),
-            address: placeholder,
+            address: unknown,
         };
         server.address = server.read("ready")?.parse()?;
         Ok(server)

@@ -159,8 +159,8 @@ pub(crate) const SCHEME: &str = "tcp";
 /// The default bound on bytes in the kernel that are not on the wire yet: 128 KiB.
 ///
 /// What the kernel holds cannot be overtaken, so this is the wait of a critical frame behind bulk data: 1 ms at 1 Gbit/s.
-/// Without a bound the kernel takes megabytes. Half as much begins to cost throughput over loopback, because the
-/// writer is woken before it has a full batch to give.
+/// Without a bound the kernel takes megabytes. It is one batch of an endpoint, so that the writer is woken when there
+/// is room for a full one. Smaller bounds have not been measured.
 pub const NOTSENT_LOWAT_BYTES: u32 = 128 * 1024;
 
 /// The default probing of silent peers: dead within two minutes.

@@ -107,8 +107,8 @@ pub fn reserve_for_read(buf: &mut BytesMut) {
 
 /// How much room a link makes for one read.
 ///
-/// 64 KiB is what one batch of a busy peer fills, and past it a larger read gains nothing measurable over loopback,
-/// while a smaller one pays for more system calls.
+/// 64 KiB hold four of the largest default frames and hundreds of small messages, so a system call is shared by many.
+/// A caller that sees larger frames makes more room itself.
 pub const READ_CHUNK_BYTES: usize = 64 * 1024;
 
 /// The spare room at which a buffer is good enough for a read as it is.
