@@ -1,0 +1,9 @@
+//! Who is at the other end, and a channel that only that peer can read: the Noise handshake with hybrid forward
+//! secrecy, records, identities, trust, policy and audit. Bytes and times come in, bytes and events go out.
+//!
+//! It does no I/O, reads no clock and knows of frames only what carries its handshake. The protocol it speaks is
+//! `docs/protocol/security.md`. Read [`suite`] first: it says what may be agreed on.
+
+pub mod suite;
+
+pub use suite::{Cipher, Kem, Pattern, Suite, SuiteId};
