@@ -1,7 +1,7 @@
 //! One TCP connection as a link of one lane.
 
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
@@ -38,6 +38,11 @@ impl Link for TcpLink {
 
     fn peer(&self) -> String {
         format!("{SCHEME} {}", self.peer)
+    }
+
+    fn peer_address(&self) -> Option<IpAddr> {
+        // An IPv4 peer of a listener for both families is one peer, whichever family it came by.
+        Some(self.peer.ip().to_canonical())
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, lane: Lane, buf: &mut BytesMut) -> Poll<io::Result<usize>> {

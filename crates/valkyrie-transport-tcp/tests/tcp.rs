@@ -44,6 +44,18 @@ async fn carries(from: &mut dyn Link, to: &mut dyn Link) {
 }
 
 #[tokio::test]
+async fn a_link_says_the_address_of_its_peer() {
+    let transport = TcpTransport::new();
+    let mut listener = transport.listen(&locator("tcp://127.0.0.1:0")).await.unwrap();
+    let bound = listener.locator().clone();
+    let (dialled, accepted) = pair(&mut *listener, &bound).await;
+    for link in [dialled, accepted] {
+        assert_eq!(link.peer_address(), Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        assert_eq!(link.channel_binding(), None);
+    }
+}
+
+#[tokio::test]
 async fn a_name_is_resolved_to_listen_and_to_dial() {
     let mut listener = TcpTransport::new()
         .listen(&locator("tcp://localhost:0"))

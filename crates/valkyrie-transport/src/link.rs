@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
@@ -70,6 +71,21 @@ pub trait Link: Send + 'static {
 
     /// Who is at the other end, for people: `tcp 127.0.0.1:41234`.
     fn peer(&self) -> String;
+
+    /// The address of the machine at the other end, where links of this kind have one. Bounds against abuse are kept
+    /// by it; `None` for links within the machine.
+    fn peer_address(&self) -> Option<IpAddr> {
+        None
+    }
+
+    /// A secret that only the two ends of this very link have, for links that are encrypted themselves: the TLS
+    /// exporter with label `EXPORTER-valkyrie-2` and no context. `None` where there is none.
+    ///
+    /// A link that gives one declares [`Capabilities::secure`], and gives the same bytes on both ends.
+    //= protocol/security.md#bound-channels
+    fn channel_binding(&self) -> Option<[u8; 32]> {
+        None
+    }
 
     /// Reads what is waiting, at most once, into the spare capacity of `buf`.
     ///

@@ -143,6 +143,16 @@ pub async fn reads_append_and_keep_a_roomy_buffer(harness: Harness) {
 pub async fn link_describes_itself(harness: Harness) {
     let (dialled, accepted) = harness.pair().await;
     let scheme = harness.transport.scheme();
+    let binding = dialled.channel_binding();
+    assert_eq!(
+        binding,
+        accepted.channel_binding(),
+        "the two ends of a link give different channel bindings"
+    );
+    assert!(
+        binding.is_none() || dialled.capabilities().secure,
+        "a link that is not secure gives a channel binding"
+    );
     for link in [dialled, accepted] {
         let capabilities = link.capabilities();
         assert!(capabilities.lanes >= 1, "a link has no lane");
