@@ -183,6 +183,9 @@ pub enum CloseReason {
     /// The link ended without a CLOSE.
     #[error("the link ended before the session did")]
     LinkLost,
+    /// What protects the link found bytes on it that the peer did not send. A new link may be sound.
+    #[error("the link is broken: {0}")]
+    Broken(Failure),
     /// The peer said nothing for too long.
     #[error("the peer said nothing for {0:?}")]
     Timeout(std::time::Duration),
@@ -198,14 +201,14 @@ impl CloseReason {
             Self::Local(failure) | Self::Peer(failure) if failure.code == ErrorCode::OK => None,
             Self::Local(_) | Self::Refused(_) => Some(Culprit::Caller),
             Self::Peer(_) | Self::Error(_) | Self::HandshakeTimeout(_) => Some(Culprit::Peer),
-            Self::LinkLost | Self::Timeout(_) => Some(Culprit::Network),
+            Self::LinkLost | Self::Broken(_) | Self::Timeout(_) => Some(Culprit::Network),
         }
     }
 
     /// Whether reconnecting makes sense: the link or the peer's life ended, not the right to speak.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::LinkLost | Self::Timeout(_) | Self::HandshakeTimeout(_) => true,
+            Self::LinkLost | Self::Broken(_) | Self::Timeout(_) | Self::HandshakeTimeout(_) => true,
             Self::Peer(failure) => {
                 matches!(
                     failure.code,

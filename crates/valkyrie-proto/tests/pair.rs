@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use valkyrie_proto::{
-    ApiMisuse, Batch, CallError, Class, Config, ErrorCode, Event, Extensions, Failure, Inbox, Message,
-    OpenError, Refusal, RequestId, Session, Side,
+    ApiMisuse, Batch, CallError, Class, CloseReason, Config, Culprit, ErrorCode, Event, Extensions, Failure,
+    Inbox, Message, OpenError, Refusal, RequestId, Session, Side,
 };
 
 struct Pair {
@@ -460,4 +460,45 @@ fn a_deadline_that_does_not_fit_is_refused_and_never_lost() {
     pair.dialer
         .call(pair.now, Class::Data, None, message, None)
         .unwrap();
+}
+
+#[test]
+fn a_broken_link_ends_both_sides_and_the_peer_is_told() {
+    let mut pair = Pair::new(Config::default());
+    let payload = Bytes::from_static(b"lost");
+    let key = pair
+        .dialer
+        .call(pair.now, Class::Data, None, payload.into(), None)
+        .unwrap();
+    pair.run();
+    let failure = Failure::new(ErrorCode::INTEGRITY, "a record does not verify");
+    pair.dialer.handle_broken(pair.now, failure.clone());
+    let reason = CloseReason::Broken(failure.clone());
+    assert_eq!(pair.dialer.close_reason(), Some(&reason));
+    assert_eq!(
+        pair.dialer.take_response(key),
+        Some(Err(CallError::Closed(reason.clone())))
+    );
+    assert!(reason.is_transient() && reason.culprit() == Some(Culprit::Network));
+    pair.run();
+    assert_eq!(
+        pair.acceptor.close_reason(),
+        Some(&CloseReason::Refused(failure.clone()))
+    );
+    // What ended stays ended, for its first reason.
+    pair.dialer.handle_refused(pair.now, failure);
+    assert_eq!(pair.dialer.close_reason(), Some(&reason));
+}
+
+#[test]
+fn a_refusal_from_below_the_session_is_the_peers() {
+    let mut pair = Pair::new(Config::default());
+    let failure = Failure::new(ErrorCode::UNAUTHENTICATED, "nobody knows you");
+    pair.dialer.handle_refused(pair.now, failure.clone());
+    assert_eq!(pair.dialer.close_reason(), Some(&CloseReason::Refused(failure)));
+    let mut batch = Batch::default();
+    assert!(
+        !pair.dialer.poll_transmit(pair.now, &mut batch, 1 << 20),
+        "nobody reads any more"
+    );
 }

@@ -357,6 +357,28 @@ impl Session {
         self.debug_check();
     }
 
+    /// What protects the link found bytes on it that the peer did not send. The peer is told with ERROR, and
+    /// everything ends with [`CloseReason::Broken`].
+    pub fn handle_broken(&mut self, now: Instant, failure: Failure) {
+        let _ = now;
+        if self.phase != Phase::Closed {
+            let payload = encode_failure(&failure);
+            self.clear_control();
+            self.push_control(Kind::ERROR, StreamId::CONTROL, Flags::NONE, 0, payload);
+            self.end(CloseReason::Broken(failure));
+        }
+        self.debug_check();
+    }
+
+    /// The peer has said below the session that it refuses it, as it does when it does not accept who we are.
+    /// Everything ends with [`CloseReason::Refused`], and nothing more is sent.
+    pub fn handle_refused(&mut self, now: Instant, failure: Failure) {
+        let _ = now;
+        self.clear_control();
+        self.end(CloseReason::Refused(failure));
+        self.debug_check();
+    }
+
     /// The peer broke the protocol: it is told so, and everything ends.
     pub(super) fn fail(&mut self, error: SessionError) {
         let payload = encode_failure(&Failure::new(error.code(), error.to_string()));
