@@ -6,6 +6,8 @@
 
 pub mod role;
 pub mod suite;
+pub mod time;
 
 pub use role::Role;
 pub use suite::{Cipher, Kem, Pattern, Suite, SuiteId};
+pub use time::UnixTime;
