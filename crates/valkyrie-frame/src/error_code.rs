@@ -91,6 +91,10 @@ codes! {
     PERMISSION_DENIED = 201, "permission_denied", grpc 7, http 403;
     /// The credentials have expired.
     CREDENTIALS_EXPIRED = 202, "credentials_expired", grpc 16, http 401;
+    /// The identity has been revoked.
+    IDENTITY_REVOKED = 203, "identity_revoked", grpc 16, http 401;
+    /// The identity is proved, but nobody whom the receiver trusts vouches for it.
+    IDENTITY_UNTRUSTED = 204, "identity_untrusted", grpc 16, http 401;
     /// The sender gave up on the stream or exchange.
     CANCELLED = 300, "cancelled", grpc 1, http 499;
     /// The deadline passed.
