@@ -4,6 +4,7 @@
 //! It does no I/O, reads no clock and knows of frames only what carries its handshake. The protocol it speaks is
 //! `docs/protocol/security.md`. Read [`suite`] first: it says what may be agreed on.
 
+pub mod channel;
 pub mod role;
 pub mod suite;
 pub mod time;

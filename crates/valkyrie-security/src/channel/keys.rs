@@ -1,0 +1,282 @@
+//! The key schedule: everything that is derived from a finished handshake, and the keys of one epoch.
+//!
+//! HKDF with SHA-256 throughout. It can fail only where memory is out, so derivations panic there, as allocations do.
+
+use std::fmt;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
+use zeroize::Zeroizing;
+
+use super::config::ChannelConfig;
+use super::datagram::{DatagramOpener, DatagramSealer};
+use super::opener::Opener;
+use super::record::{RECORD_HEADER_BYTES, RECORD_TAG_BYTES};
+use super::sealer::Sealer;
+use crate::{Cipher, Role};
+
+/// A secret that keys come from.
+pub(super) type Secret = Zeroizing<[u8; 32]>;
+
+/// What a finished handshake gives: the way to the keys of both directions and to values for other purposes.
+///
+/// Making the channel uses it up, since two sealers of the same keys would use every nonce twice. What is needed
+/// later is taken out before with [`KeySchedule::exports`].
+pub struct KeySchedule {
+    prk: Prk,
+    cipher: Cipher,
+    role: Role,
+}
+
+impl KeySchedule {
+    /// The schedule of a handshake with hash `h` whose Split() gave `k1`, the dialler's, and `k2`.
+    //= protocol/security.md#keys
+    pub fn new(h: &[u8; 32], k1: &[u8; 32], k2: &[u8; 32], cipher: Cipher, role: Role) -> Self {
+        let mut ikm = Zeroizing::new([0; 64]);
+        let (first, second) = ikm.split_at_mut(32);
+        first.copy_from_slice(k1);
+        second.copy_from_slice(k2);
+        Self {
+            prk: Salt::new(HKDF_SHA256, h).extract(&*ikm),
+            cipher,
+            role,
+        }
+    }
+
+    /// A value that only the two ends know and that says nothing about the channel's keys, to bind other protocols
+    /// to this connection.
+    pub fn exporter(&self) -> Zeroizing<[u8; 32]> {
+        expand(&self.prk, &[b"valkyrie 2 exporter"])
+    }
+
+    /// The key that a session resumed with `ticket` mixes in.
+    pub fn ticket_psk(&self, ticket: &[u8; 16]) -> Zeroizing<[u8; 32]> {
+        ticket_psk(&self.resumption(), ticket)
+    }
+
+    /// What outlives the schedule: exporter and ticket keys.
+    pub fn exports(&self) -> Exports {
+        Exports {
+            exporter: self.exporter(),
+            resumption: self.resumption(),
+        }
+    }
+
+    /// Both directions of a channel on a link that keeps order.
+    pub fn channel(self, config: ChannelConfig) -> (Sealer, Opener) {
+        let (send, receive) = self.directions(b"valkyrie 2 dialler", b"valkyrie 2 acceptor");
+        (Sealer::new(send, config), Opener::new(receive))
+    }
+
+    /// Both directions of datagrams.
+    pub fn datagrams(self, config: ChannelConfig) -> (DatagramSealer, DatagramOpener) {
+        let (send, receive) = self.datagram_directions();
+        (DatagramSealer::new(send, config), DatagramOpener::new(receive))
+    }
+
+    /// Both, for a connection that sends some things in order and others as they come.
+    pub fn channel_and_datagrams(
+        self,
+        config: ChannelConfig,
+    ) -> ((Sealer, Opener), (DatagramSealer, DatagramOpener)) {
+        let (send, receive) = self.datagram_directions();
+        let datagrams = (DatagramSealer::new(send, config), DatagramOpener::new(receive));
+        (self.channel(config), datagrams)
+    }
+
+    //= protocol/security.md#datagrams
+    fn datagram_directions(&self) -> (EpochKeys, EpochKeys) {
+        self.directions(b"valkyrie 2 dialler datagram", b"valkyrie 2 acceptor datagram")
+    }
+
+    /// The first keys of what this side sends and of what it receives.
+    fn directions(&self, dialler: &[u8], acceptor: &[u8]) -> (EpochKeys, EpochKeys) {
+        let dialler = EpochKeys::first(self.cipher, expand(&self.prk, &[dialler]));
+        let acceptor = EpochKeys::first(self.cipher, expand(&self.prk, &[acceptor]));
+        match self.role {
+            Role::Dialler => (dialler, acceptor),
+            Role::Acceptor => (acceptor, dialler),
+        }
+    }
+
+    fn resumption(&self) -> Secret {
+        expand(&self.prk, &[b"valkyrie 2 resumption"])
+    }
+}
+
+impl fmt::Debug for KeySchedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeySchedule")
+            .field("cipher", &self.cipher)
+            .field("role", &self.role)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The part of a [`KeySchedule`] that is good for as long as the connection.
+pub struct Exports {
+    exporter: Secret,
+    resumption: Secret,
+}
+
+impl Exports {
+    /// See [`KeySchedule::exporter`].
+    pub fn exporter(&self) -> &[u8; 32] {
+        &self.exporter
+    }
+
+    /// See [`KeySchedule::ticket_psk`].
+    pub fn ticket_psk(&self, ticket: &[u8; 16]) -> Zeroizing<[u8; 32]> {
+        ticket_psk(&self.resumption, ticket)
+    }
+}
+
+impl fmt::Debug for Exports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exports").finish_non_exhaustive()
+    }
+}
+
+//= protocol/security.md#success
+fn ticket_psk(resumption: &Secret, ticket: &[u8; 16]) -> Secret {
+    expand(&prk(resumption), &[b"ticket", ticket])
+}
+
+/// The keys of one epoch of one direction, and the secret that those of the next come from.
+pub(super) struct EpochKeys {
+    cipher: Cipher,
+    epoch: u32,
+    secret: Secret,
+    key: LessSafeKey,
+    iv: Zeroizing<[u8; 12]>,
+}
+
+impl EpochKeys {
+    /// The keys of epoch 0.
+    pub(super) fn first(cipher: Cipher, secret: Secret) -> Self {
+        Self::of(cipher, 0, secret)
+    }
+
+    //= protocol/security.md#keys
+    fn of(cipher: Cipher, epoch: u32, secret: Secret) -> Self {
+        let from = prk(&secret);
+        let key: Zeroizing<[u8; 32]> = expand(&from, &[b"key"]);
+        let iv = expand(&from, &[b"iv"]);
+        let algorithm = match cipher {
+            Cipher::Aes256Gcm => &AES_256_GCM,
+            Cipher::ChaCha20Poly1305 => &CHACHA20_POLY1305,
+        };
+        let key = UnboundKey::new(algorithm, &*key).expect("a key of 32 bytes fits both ciphers");
+        Self {
+            cipher,
+            epoch,
+            secret,
+            key: LessSafeKey::new(key),
+            iv,
+        }
+    }
+
+    /// The keys of the next epoch; `None` after the last.
+    pub(super) fn next(&self) -> Option<Self> {
+        let epoch = self.epoch.checked_add(1)?;
+        let secret = expand(&prk(&self.secret), &[b"next"]);
+        Some(Self::of(self.cipher, epoch, secret))
+    }
+
+    /// The number of the epoch.
+    pub(super) fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// As [`EpochKeys::first`], further on, for what must happen at the end of a channel's life.
+    #[cfg(test)]
+    pub(super) fn set_epoch(&mut self, epoch: u32) {
+        self.epoch = epoch;
+    }
+
+    /// The byte of the epoch that records carry.
+    pub(super) fn epoch_byte(&self) -> u8 {
+        self.epoch.to_be_bytes()[3]
+    }
+
+    fn nonce(&self, number: u64) -> Nonce {
+        let mut nonce = *self.iv;
+        for (byte, mask) in nonce[4..].iter_mut().zip(number.to_be_bytes()) {
+            *byte ^= mask;
+        }
+        Nonce::assume_unique_for_key(nonce)
+    }
+
+    /// Encrypts `in_out` and gives the tag.
+    pub(super) fn seal(
+        &self,
+        number: u64,
+        header: &[u8],
+        in_out: &mut [u8],
+    ) -> Result<[u8; RECORD_TAG_BYTES], Unspecified> {
+        let tag = self
+            .key
+            .seal_in_place_separate_tag(self.nonce(number), Aad::from(header), in_out)?;
+        tag.as_ref().try_into().map_err(|_| Unspecified)
+    }
+
+    /// Verifies and decrypts `sealed`, ciphertext and tag, into `plain`, which is as long as the ciphertext.
+    pub(super) fn open(
+        &self,
+        number: u64,
+        header: &[u8],
+        sealed: &[u8],
+        plain: &mut [u8],
+    ) -> Result<(), Unspecified> {
+        let (ciphertext, tag) = sealed.split_last_chunk::<RECORD_TAG_BYTES>().ok_or(Unspecified)?;
+        self.key
+            .open_separate_gather(self.nonce(number), Aad::from(header), ciphertext, tag, plain)
+    }
+
+    /// As [`EpochKeys::open`], with the plaintext where the ciphertext was.
+    pub(super) fn open_in_place(
+        &self,
+        number: u64,
+        header: [u8; RECORD_HEADER_BYTES],
+        sealed: &mut [u8],
+    ) -> Result<(), Unspecified> {
+        let (ciphertext, tag) = sealed
+            .split_last_chunk_mut::<RECORD_TAG_BYTES>()
+            .ok_or(Unspecified)?;
+        self.key
+            .open_in_place_separate_tag(self.nonce(number), Aad::from(header), tag, ciphertext)?;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for EpochKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EpochKeys")
+            .field("cipher", &self.cipher)
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
+    }
+}
+
+fn prk(secret: &Secret) -> Prk {
+    Prk::new_less_safe(HKDF_SHA256, &**secret)
+}
+
+/// HKDF-Expand of the labels, put together, to as many bytes as the caller wants.
+fn expand<const N: usize>(prk: &Prk, labels: &[&[u8]]) -> Zeroizing<[u8; N]> {
+    let mut out = Zeroizing::new([0; N]);
+    prk.expand(labels, Bytes(N))
+        .and_then(|okm| okm.fill(&mut *out))
+        .expect("HKDF gives up to 8,160 bytes while there is memory");
+    out
+}
+
+/// So many bytes of key material.
+struct Bytes(usize);
+
+impl KeyType for Bytes {
+    fn len(&self) -> usize {
+        self.0
+    }
+}

@@ -1,0 +1,316 @@
+//! The receiving half of a channel: records in, bytes out.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BytesMut};
+use thiserror::Error;
+use valkyrie_frame::ErrorCode;
+
+use super::ChannelStats;
+use super::control::{self, Control, Said};
+use super::keys::EpochKeys;
+use super::record::{Content, RECORD_HEADER_BYTES, RECORD_TAG_BYTES, RecordHeader, unpadded_len};
+
+/// Opens what the other side sent.
+///
+/// The first failure ends it: every later call fails in the same way, whatever it is given.
+#[derive(Debug)]
+pub struct Opener {
+    keys: EpochKeys,
+    /// The number that the next record of the epoch must have been sealed with.
+    number: u64,
+    /// When the peer rekeyed, as far as it still matters. Empty most of the time.
+    rekeys: VecDeque<Instant>,
+    fault: Option<OpenError>,
+    stats: ChannelStats,
+}
+
+/// What a record was, after [`Opener::open_in_place`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpenedRecord {
+    /// Where in the record its data are now; empty when it was a control record.
+    pub range: Range<usize>,
+    /// What the record said, when it was a control record and not REKEY.
+    pub control: Option<Control>,
+}
+
+impl Opener {
+    /// How many rekeys within [`Opener::REKEYS_WITHIN`] a peer may ask for.
+    //= protocol/security.md#rekey
+    pub const REKEYS_MAX: usize = 64;
+
+    /// See [`Opener::REKEYS_MAX`].
+    pub const REKEYS_WITHIN: Duration = Duration::from_secs(10);
+
+    pub(super) fn new(keys: EpochKeys) -> Self {
+        Self {
+            keys,
+            number: 0,
+            rekeys: VecDeque::new(),
+            fault: None,
+            stats: ChannelStats::default(),
+        }
+    }
+
+    /// Opens the whole records at the front of `input`, takes them out of it and appends their data to `plain`.
+    ///
+    /// It stops behind a control record that is for the handshake and gives it; the caller calls again. `None` says
+    /// that what is left in `input`, if anything, is the beginning of a record.
+    ///
+    /// # Errors
+    /// [`OpenError`], the peer's fault or that of somebody on the path. `plain` then ends with the last record that
+    /// was good, `input` begins with the one that was not, and the opener is closed.
+    pub fn open(
+        &mut self,
+        now: Instant,
+        input: &mut BytesMut,
+        plain: &mut BytesMut,
+    ) -> Result<Option<Control>, OpenError> {
+        loop {
+            let (used, control) = self.open_next(now, input, plain)?;
+            if used == 0 {
+                return Ok(None);
+            }
+            input.advance(used);
+            if control.is_some() {
+                return Ok(control);
+            }
+        }
+    }
+
+    /// Opens the record at the front of `input`, whose memory is left alone, and appends its data to `plain`. Gives
+    /// the length of the record, 0 when `input` has less than all of it, and what it said when it was a control
+    /// record for the handshake.
+    ///
+    /// Each byte of the header is read once, so `input` may be memory that the peer can write to.
+    ///
+    /// # Errors
+    /// As [`Opener::open`].
+    pub fn open_next(
+        &mut self,
+        now: Instant,
+        input: &[u8],
+        plain: &mut BytesMut,
+    ) -> Result<(usize, Option<Control>), OpenError> {
+        self.guarded(|opener| {
+            let Some((&head, body)) = input.split_first_chunk::<RECORD_HEADER_BYTES>() else {
+                return Ok((0, None));
+            };
+            let header = RecordHeader::decode(head, opener.keys.epoch_byte())?;
+            let Some(sealed) = body.get(..header.length) else {
+                return Ok((0, None));
+            };
+            let start = plain.len();
+            plain.resize(start + header.length - RECORD_TAG_BYTES, 0);
+            let opened = opener.open_to(head, sealed, plain.get_mut(start..).unwrap_or_default());
+            let said = opened.and_then(|()| {
+                let end = opener.admit(now, header, plain.get(start..).unwrap_or_default())?;
+                Ok((start + end.0, end.1))
+            });
+            match said {
+                Ok((end, control)) => {
+                    plain.truncate(end);
+                    Ok((RECORD_HEADER_BYTES + header.length, control))
+                }
+                Err(error) => {
+                    plain.truncate(start);
+                    Err(error)
+                }
+            }
+        })
+    }
+
+    /// Opens `record`, exactly one whole record, where it lies.
+    ///
+    /// # Errors
+    /// As [`Opener::open`]; a slice that is not exactly one record is refused with [`OpenError::Cut`]. The contents of `record` are
+    /// not to be used then.
+    pub fn open_in_place(&mut self, now: Instant, record: &mut [u8]) -> Result<OpenedRecord, OpenError> {
+        self.guarded(|opener| {
+            let (head, body) = record
+                .split_first_chunk_mut::<RECORD_HEADER_BYTES>()
+                .ok_or(OpenError::Cut)?;
+            let header = RecordHeader::decode(*head, opener.keys.epoch_byte())?;
+            if body.len() != header.length {
+                return Err(OpenError::Cut);
+            }
+            if opener.number == u64::MAX {
+                return Err(OpenError::Exhausted);
+            }
+            opener
+                .keys
+                .open_in_place(opener.number, *head, body)
+                .map_err(|_| OpenError::Tag)?;
+            let plain = body.get(..header.length - RECORD_TAG_BYTES).unwrap_or_default();
+            let (end, control) = opener.admit(now, header, plain)?;
+            Ok(OpenedRecord {
+                range: RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + end,
+                control,
+            })
+        })
+    }
+
+    /// The whole length of the record that `input` begins, so that a caller can make room for it; 0 while that is
+    /// not known, and when no such record can be opened.
+    pub fn begun_record_len(&self, input: &[u8]) -> usize {
+        RecordHeader::record_len(input).unwrap_or(0)
+    }
+
+    /// What has been opened so far.
+    pub fn stats(&self) -> ChannelStats {
+        self.stats
+    }
+
+    /// Runs `open` unless there was a failure before, and remembers its failure.
+    fn guarded<T>(&mut self, open: impl FnOnce(&mut Self) -> Result<T, OpenError>) -> Result<T, OpenError> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        open(self).inspect_err(|&error| self.fault = Some(error))
+    }
+
+    fn open_to(
+        &self,
+        head: [u8; RECORD_HEADER_BYTES],
+        sealed: &[u8],
+        plain: &mut [u8],
+    ) -> Result<(), OpenError> {
+        if self.number == u64::MAX {
+            return Err(OpenError::Exhausted);
+        }
+        self.keys
+            .open(self.number, &head, sealed, plain)
+            .map_err(|_| OpenError::Tag)
+    }
+
+    /// Takes a record into account whose tag was good. Gives how many bytes of `plain` are data, and what the record
+    /// said.
+    fn admit(
+        &mut self,
+        now: Instant,
+        header: RecordHeader,
+        plain: &[u8],
+    ) -> Result<(usize, Option<Control>), OpenError> {
+        let len = match header.padded {
+            true => unpadded_len(plain)?,
+            false => plain.len(),
+        };
+        let said = match header.content {
+            Content::Data => None,
+            Content::Control => Some(control::read(plain.get(..len).unwrap_or_default())?),
+        };
+        self.number += 1;
+        self.stats.records += 1;
+        self.stats.bytes += len as u64;
+        match said {
+            None => Ok((len, None)),
+            Some(Said::Other(control)) => Ok((0, Some(control))),
+            Some(Said::Rekey(epoch)) => self.rekey(now, epoch).map(|()| (0, None)),
+        }
+    }
+
+    //= protocol/security.md#rekey
+    fn rekey(&mut self, now: Instant, epoch: u32) -> Result<(), OpenError> {
+        let wrong = OpenError::Rekey {
+            found: epoch,
+            current: self.keys.epoch(),
+        };
+        let next = self.keys.next().ok_or(wrong)?;
+        if next.epoch() != epoch {
+            return Err(wrong);
+        }
+        while let Some(&oldest) = self.rekeys.front()
+            && now.saturating_duration_since(oldest) >= Self::REKEYS_WITHIN
+        {
+            self.rekeys.pop_front();
+        }
+        if self.rekeys.len() >= Self::REKEYS_MAX {
+            return Err(OpenError::TooManyRekeys);
+        }
+        self.rekeys.push_back(now);
+        self.keys = next;
+        self.number = 0;
+        self.stats.rekeys += 1;
+        Ok(())
+    }
+}
+
+/// Why a record was not opened. Nothing of it was used, and the opener opens no further one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The type byte is none that a record has here.
+    #[error(
+        "the peer sent something that is not a record of this channel (type {found:#04x}); the channel is closed"
+    )]
+    Kind {
+        /// The type byte.
+        found: u8,
+    },
+    /// The record belongs to keys that are over or have not begun.
+    #[error(
+        "the peer's record is of epoch {found} where {expected} was due (lowest bits); the channel is closed"
+    )]
+    Epoch {
+        /// The epoch byte.
+        found: u8,
+        /// The lowest bits of the current epoch.
+        expected: u8,
+    },
+    /// The announced length is out of range.
+    #[error(
+        "the peer announced a record of {found} bytes, where 17 to 65,552 are possible; the channel is closed"
+    )]
+    Length {
+        /// The announced length.
+        found: u32,
+    },
+    /// The bytes given to [`Opener::open_in_place`] are not one whole record.
+    #[error(
+        "the peer's record is longer or shorter than it says, or the caller has cut it; the channel is closed"
+    )]
+    Cut,
+    /// The tag does not verify.
+    #[error(
+        "a record was changed, repeated, left out or made up on its way; nothing of it was used and the channel is closed"
+    )]
+    Tag,
+    /// The padding is not as it must be.
+    #[error("the peer's record has no end of its padding; nothing of it was used and the channel is closed")]
+    Padding,
+    /// A control record holds something else than one frame of the auth group.
+    #[error(
+        "the peer's control record is not one frame of the auth group; nothing of it was used and the channel is closed"
+    )]
+    Control,
+    /// REKEY names another epoch than the next.
+    #[error(
+        "the peer asked for epoch {found} after {current}; its keys stay as they are and the channel is closed"
+    )]
+    Rekey {
+        /// The epoch that it named.
+        found: u32,
+        /// The epoch that it is in.
+        current: u32,
+    },
+    /// The peer rekeys so often that it can only mean to keep this side busy.
+    #[error("the peer rekeyed more than 64 times within ten seconds; the channel is closed")]
+    TooManyRekeys,
+    /// The peer has used every number of an epoch, which it must not.
+    #[error("the peer has used up the numbers of its epoch; the channel is closed")]
+    Exhausted,
+}
+
+impl OpenError {
+    /// What a side says on the wire when it closes because of this.
+    pub const fn code(self) -> ErrorCode {
+        match self {
+            Self::Control => ErrorCode::PROTOCOL,
+            Self::TooManyRekeys => ErrorCode::EXCESSIVE_LOAD,
+            _ => ErrorCode::INTEGRITY,
+        }
+    }
+}
