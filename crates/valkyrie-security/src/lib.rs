@@ -5,6 +5,8 @@
 //! `docs/protocol/security.md`. Read [`suite`] first: it says what may be agreed on.
 
 pub mod channel;
+pub mod noise;
+pub mod provider;
 pub mod role;
 pub mod suite;
 pub mod time;

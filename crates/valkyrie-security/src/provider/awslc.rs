@@ -1,0 +1,118 @@
+//! ML-KEM-768 and SHA-2 by aws-lc, behind the contracts that a plugged-in provider fulfils too.
+
+use aws_lc_rs::kem::{Ciphertext, DecapsulationKey, EncapsulationKey, ML_KEM_768};
+use aws_lc_rs::{digest, hmac};
+
+use super::{HASH_BYTES_MAX, HashOps, KemFailed, KemOps, SECRET_BYTES};
+
+/// ML-KEM-768 with, once generated, one key pair. aws-lc wipes the private key when it is dropped.
+#[derive(Default)]
+pub(crate) struct MlKem768 {
+    pair: Option<DecapsulationKey>,
+    public: Vec<u8>,
+}
+
+impl KemOps for MlKem768 {
+    fn generate(&mut self) -> Result<(), KemFailed> {
+        self.pair = None;
+        self.public.clear();
+        let pair = DecapsulationKey::generate(&ML_KEM_768).map_err(|_| KemFailed)?;
+        let public = pair.encapsulation_key().map_err(|_| KemFailed)?;
+        let public = public.key_bytes().map_err(|_| KemFailed)?;
+        self.public.extend_from_slice(public.as_ref());
+        self.pair = Some(pair);
+        Ok(())
+    }
+
+    fn public(&self) -> &[u8] {
+        &self.public
+    }
+
+    fn encapsulate(
+        &self,
+        public: &[u8],
+        ciphertext: &mut [u8],
+        secret: &mut [u8; SECRET_BYTES],
+    ) -> Result<(), KemFailed> {
+        // `new` checks the length alone, `encapsulate` the modulus.
+        let public = EncapsulationKey::new(&ML_KEM_768, public).map_err(|_| KemFailed)?;
+        let (made, shared) = public.encapsulate().map_err(|_| KemFailed)?;
+        if made.as_ref().len() != ciphertext.len() || shared.as_ref().len() != secret.len() {
+            return Err(KemFailed);
+        }
+        ciphertext.copy_from_slice(made.as_ref());
+        secret.copy_from_slice(shared.as_ref());
+        Ok(())
+    }
+
+    fn decapsulate(&self, ciphertext: &[u8], secret: &mut [u8; SECRET_BYTES]) -> Result<(), KemFailed> {
+        let pair = self.pair.as_ref().ok_or(KemFailed)?;
+        let shared = pair
+            .decapsulate(Ciphertext::from(ciphertext))
+            .map_err(|_| KemFailed)?;
+        if shared.as_ref().len() != secret.len() {
+            return Err(KemFailed);
+        }
+        secret.copy_from_slice(shared.as_ref());
+        Ok(())
+    }
+}
+
+/// SHA-256, and for the published vectors SHA-512.
+pub(crate) struct Sha2 {
+    context: digest::Context,
+    digest: &'static digest::Algorithm,
+    hmac: hmac::Algorithm,
+}
+
+impl Sha2 {
+    pub(crate) fn sha256() -> Self {
+        Self {
+            context: digest::Context::new(&digest::SHA256),
+            digest: &digest::SHA256,
+            hmac: hmac::HMAC_SHA256,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn sha512() -> Self {
+        Self {
+            context: digest::Context::new(&digest::SHA512),
+            digest: &digest::SHA512,
+            hmac: hmac::HMAC_SHA512,
+        }
+    }
+}
+
+impl HashOps for Sha2 {
+    fn block_bytes(&self) -> usize {
+        self.digest.block_len()
+    }
+
+    fn output_bytes(&self) -> usize {
+        self.digest.output_len()
+    }
+
+    fn reset(&mut self) {
+        self.context = digest::Context::new(self.digest);
+    }
+
+    fn update(&mut self, data: &[u8]) {
+        self.context.update(data);
+    }
+
+    fn finish(&mut self, out: &mut [u8; HASH_BYTES_MAX]) {
+        let context = std::mem::replace(&mut self.context, digest::Context::new(self.digest));
+        let digest = context.finish();
+        out.iter_mut()
+            .zip(digest.as_ref())
+            .for_each(|(out, byte)| *out = *byte);
+    }
+
+    fn hmac(&mut self, key: &[u8], data: &[u8], out: &mut [u8; HASH_BYTES_MAX]) {
+        let key = hmac::Key::new(self.hmac, key);
+        // A key derived from a hash that failed would be a public constant, so this stops instead of going on. It fails
+        // only for an output that is too short, which this one is for no hash.
+        hmac::sign_to_buffer(&key, data, out).expect("the output has room for the longest hash");
+    }
+}
