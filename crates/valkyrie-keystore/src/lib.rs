@@ -1,0 +1,15 @@
+//! Where a node keeps what `valkyrie-security` works with: its identity, whom it trusts, its policy and its audit log, as
+//! files in one directory.
+//!
+//! Security does no I/O; this crate does, and knows nothing of connections. It has no thread of its own: what changed on disk is read
+//! when it is asked to.
+
+mod error;
+mod file;
+mod home;
+mod passphrase;
+
+pub use error::KeystoreError;
+pub use file::Stamp;
+pub use home::Home;
+pub use passphrase::{Cost, Passphrase};
