@@ -22,6 +22,7 @@ pub use acceptor::{AcceptorHandshake, Arrival};
 pub use dialler::{Dial, DiallerHandshake};
 pub use envelope::{Protection, Refusal};
 pub use error::{Culprit, HandshakeError};
-pub use gate::{Gate, HandshakeLimits, GateStats};
+pub use admission::{AdmissionStats, HalfOpenId, HandshakeLimits, Rate};
+pub use gate::{Gate, LetIn};
 pub use keyed::{Established, Wire, After, Aftermath};
 pub use rules::{Known, Suites, Ticket};

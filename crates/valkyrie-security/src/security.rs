@@ -9,7 +9,7 @@ use crate::credentials::Credentials;
 use crate::handshake::{HandshakeError, Suites};
 use crate::identity::Identity;
 use crate::live::Live;
-use crate::noise::{PublicKey, StaticKey};
+use crate::provider::{PublicKey, StaticKey};
 use crate::role::Role;
 use crate::time::UnixTime;
 use crate::trust::{Place, Trust};
@@ -117,13 +117,13 @@ impl Security {
     }
 
     /// The key to prove from now on.
-    pub(crate) fn static_key(&self) -> Arc<StaticKey> {
+    pub(crate) fn static_key(&self) -> StaticKey {
         self.identity.load().static_key()
     }
 
     /// The keys that peers may still know us by, newest first.
-    pub(crate) fn static_keys(&self) -> Vec<Arc<StaticKey>> {
-        self.identity.load().static_keys()
+    pub(crate) fn static_keys(&self) -> Vec<StaticKey> {
+        self.identity.load().static_keys().to_vec()
     }
 
     /// What we say of ourselves in the handshake with this hash.
@@ -136,7 +136,7 @@ impl Security {
         if role == Role::Dialler
             && let Some(token) = &self.token
         {
-            credentials.set_token(token);
+            credentials.set_token(token)?;
         }
         Ok(credentials)
     }

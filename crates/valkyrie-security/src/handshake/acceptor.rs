@@ -9,9 +9,9 @@ use valkyrie_frame::Kind;
 
 use super::envelope::{self, BINDING_LEN, Challenge, Offer, Protection, Success};
 use super::gate::{Freshness, Verdict};
-use super::keyed::{Keyed, Wire};
+use super::keyed::Keyed;
 use super::{Established, Gate, HandshakeError, HandshakeLimits};
-use crate::noise::{Accepted, Accepting};
+use crate::noise::{Accepted, Accepting, NoiseError, Opened};
 use crate::role::Role;
 use crate::security::Security;
 use crate::suite::{Pattern, Suite, SuiteId};
@@ -79,7 +79,12 @@ impl AcceptorHandshake {
     /// # Errors
     /// [`HandshakeError`]; the handshake is over. What [`Self::poll_transmit`] has then should still be sent: the peer is
     /// told why.
-    pub fn handle_input(&mut self, now: Instant, unix: UnixTime, input: &mut BytesMut) -> Result<(), HandshakeError> {
+    pub fn handle_input(
+        &mut self,
+        now: Instant,
+        unix: UnixTime,
+        input: &mut BytesMut,
+    ) -> Result<(), HandshakeError> {
         loop {
             let before = input.len();
             let phase = std::mem::replace(&mut self.phase, Phase::Over);
@@ -92,7 +97,12 @@ impl AcceptorHandshake {
                     Err(error) => {
                         // Under the keys, so that the dialler can believe it.
                         let refusal = error.refusal();
-                        keyed.control(Kind::AUTH_FAILURE, |payload| refusal.encode(payload), now, &mut self.out)?;
+                        keyed.control(
+                            Kind::AUTH_FAILURE,
+                            |payload| refusal.encode(payload),
+                            now,
+                            &mut self.out,
+                        )?;
                         return Err(error);
                     }
                 },
@@ -138,7 +148,8 @@ impl AcceptorHandshake {
         }
         self.left -= len;
         let (offer, clear, message) = Offer::decode(frame.payload)?;
-        if offer.protection == Protection::Bound && (self.arrival.binding.is_none() || self.security.seals_bound_links())
+        if offer.protection == Protection::Bound
+            && (self.arrival.binding.is_none() || self.security.seals_bound_links())
         {
             return Err(HandshakeError::NotBound);
         }
@@ -164,26 +175,43 @@ impl AcceptorHandshake {
             // What was asked for, and nothing else.
             Some(id) if offer.suite == id => id.suite(),
             Some(_) => return Err(HandshakeError::Downgrade(offer.suite)),
-            None => suites.choose(&offer.offered, |suite| suite.pattern != Pattern::IkPsk0 || psk.is_some()),
+            None => suites.choose(&offer.offered, |suite| {
+                suite.pattern != Pattern::IkPsk0 || psk.is_some()
+            }),
         };
         let chosen = chosen.ok_or_else(|| HandshakeError::NoCommonSuite(offer.offered.clone()))?;
         let cookie_is_good = address.is_none_or(|address| {
-            offer.cookie.is_some_and(|cookie| self.gate.cookie_is_good(now, address, &cookie))
+            offer
+                .cookie
+                .is_some_and(|cookie| self.gate.cookie_is_good(now, address, &cookie))
         });
-        match self.gate.first_message(now, address, cookie_is_good) {
+        match self.gate.first_message(now, cookie_is_good) {
             Verdict::Go => {}
             Verdict::Challenge if self.challenged.is_none() => {
                 let cookie = address.map(|address| self.gate.cookie(now, address));
-                return Ok(self.challenge(Challenge { suite: chosen.id, cookie }));
+                return Ok(self.challenge(Challenge {
+                    suite: chosen.id,
+                    cookie,
+                }));
             }
-            Verdict::Challenge => return Err(HandshakeError::Busy { retry_after_ms: BUSY_MS }),
-            Verdict::Refuse { retry_after_ms } => return Err(HandshakeError::Busy { retry_after_ms }),
+            Verdict::Challenge => {
+                return Err(HandshakeError::Busy {
+                    retry_after_ms: BUSY_MS,
+                });
+            }
+            Verdict::Refuse { retry_after } => {
+                let retry_after_ms = u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX).max(1);
+                return Err(HandshakeError::Busy { retry_after_ms });
+            }
         }
         if chosen.id != offer.suite {
-            return Ok(self.challenge(Challenge { suite: chosen.id, cookie: None }));
+            return Ok(self.challenge(Challenge {
+                suite: chosen.id,
+                cookie: None,
+            }));
         }
         let prologue = envelope::prologue(self.arrival.binding.as_ref(), clear);
-        let opened = self.open(chosen, offer, &prologue, psk.as_deref(), message);
+        let opened = self.open(chosen, &prologue, psk.as_deref(), message);
         let opened = match opened {
             Ok(opened) => opened,
             Err(error) if chosen.pattern == Pattern::Xx => return Err(error.into()),
@@ -192,7 +220,9 @@ impl AcceptorHandshake {
         if chosen.pattern.needs_peer_key() {
             let payload = opened.payload();
             let Ok(clock) = <[u8; 8]>::try_from(payload) else {
-                return Err(HandshakeError::Malformed("the first message does not carry a clock"));
+                return Err(HandshakeError::Malformed(
+                    "the first message does not carry a clock",
+                ));
             };
             let apart = u64::from_be_bytes(clock).abs_diff(unix.millis());
             match self.gate.freshness(now, &opened.ephemeral()) {
@@ -215,29 +245,32 @@ impl AcceptorHandshake {
     fn open(
         &self,
         suite: &'static Suite,
-        _offer: &Offer,
         prologue: &[u8],
         psk: Option<&[u8; 32]>,
         message: &[u8],
-    ) -> Result<crate::noise::Opened, crate::noise::NoiseError> {
+    ) -> Result<Opened, NoiseError> {
         let psk = psk.filter(|_| suite.pattern == Pattern::IkPsk0);
         let providers = self.security.suites().providers();
         let keys = self.security.static_keys();
         let mut last = None;
-        for key in keys.iter().take(if suite.pattern.needs_peer_key() { KEYS_TRIED_MAX } else { 1 }) {
+        for key in keys.iter().take(if suite.pattern.needs_peer_key() {
+            KEYS_TRIED_MAX
+        } else {
+            1
+        }) {
             match Accepting::read(suite, providers, key, psk, prologue, message) {
                 Ok(opened) => return Ok(opened),
                 Err(error) => last = Some(error),
             }
         }
-        Err(last.unwrap_or(crate::noise::NoiseError::NoKey))
+        Err(last.unwrap_or(NoiseError::Internal))
     }
 
     /// Sends the second message.
     fn answer(
         &mut self,
         now: Instant,
-        opened: crate::noise::Opened,
+        opened: Opened,
         protection: Protection,
     ) -> Result<Phase, HandshakeError> {
         let mut message = vec![2];
@@ -313,12 +346,23 @@ impl AcceptorHandshake {
         };
         let verified = keyed.verify(&self.security, unix, &control, &self.arrival.place)?;
         let success = if self.security.issues_tickets() {
-            let (ticket, lifetime_s) = self.gate.issue(now, &keyed.peer, &keyed.schedule)?;
-            Success { lifetime_s, ticket: Some(ticket) }
+            let (ticket, lifetime_s) = self.gate.issue(now, keyed.peer, &keyed.exports);
+            Success {
+                lifetime_s,
+                ticket: Some(ticket),
+            }
         } else {
-            Success { lifetime_s: 0, ticket: None }
+            Success {
+                lifetime_s: 0,
+                ticket: None,
+            }
         };
-        keyed.control(Kind::AUTH_SUCCESS, |payload| success.encode(payload), now, &mut self.out)?;
+        keyed.control(
+            Kind::AUTH_SUCCESS,
+            |payload| success.encode(payload),
+            now,
+            &mut self.out,
+        )?;
         Ok(Some(verified))
     }
 

@@ -1,10 +1,10 @@
 //! The side that dialled: it offers, proves its key, and says who it is once it knows who answered.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::BytesMut;
-use valkyrie_frame::{ErrorCode, Kind};
+use valkyrie_frame::Kind;
 
 use super::envelope::{self, BINDING_LEN, COOKIE_LEN, Challenge, Offer, Protection, Refusal};
 use super::keyed::{Keyed, accepted, refused};
@@ -64,9 +64,16 @@ impl DiallerHandshake {
     ///
     /// # Errors
     /// [`HandshakeError`]: this side cannot begin, because it permits no suite or its keys fail.
-    pub fn new(security: Arc<Security>, dial: Dial, now: Instant, unix: UnixTime) -> Result<Self, HandshakeError> {
+    pub fn new(
+        security: Arc<Security>,
+        dial: Dial,
+        now: Instant,
+        unix: UnixTime,
+    ) -> Result<Self, HandshakeError> {
         let offered = security.suites().offer(dial.known.as_ref());
-        let first = *offered.first().ok_or_else(|| HandshakeError::NoCommonSuite(Vec::new()))?;
+        let first = *offered
+            .first()
+            .ok_or_else(|| HandshakeError::NoCommonSuite(Vec::new()))?;
         let mut handshake = Self {
             security,
             dial,
@@ -83,7 +90,12 @@ impl DiallerHandshake {
 
     /// Sends a first message.
     //= protocol/security.md#key-exchange
-    fn begin(&mut self, id: SuiteId, cookie: Option<[u8; COOKIE_LEN]>, unix: UnixTime) -> Result<(), HandshakeError> {
+    fn begin(
+        &mut self,
+        id: SuiteId,
+        cookie: Option<[u8; COOKIE_LEN]>,
+        unix: UnixTime,
+    ) -> Result<(), HandshakeError> {
         let suite = id.suite().filter(|_| self.offered.contains(&id));
         let suite = suite.ok_or(HandshakeError::Downgrade(id))?;
         let known = self.dial.known.as_ref();
@@ -105,7 +117,9 @@ impl DiallerHandshake {
         offer.encode(&mut clear);
         let prologue = envelope::prologue(self.dial.binding.as_ref(), &clear);
         let clock = unix.millis().to_be_bytes();
-        let peer = known.filter(|_| suite.pattern.needs_peer_key()).map(|known| &known.static_key);
+        let peer = known
+            .filter(|_| suite.pattern.needs_peer_key())
+            .map(|known| &known.static_key);
         let mut message = clear;
         let noise = Dialling::start(
             suite,
@@ -114,10 +128,17 @@ impl DiallerHandshake {
             peer,
             ticket.map(|ticket| &*ticket.psk),
             &prologue,
-            if suite.pattern.needs_peer_key() { &clock } else { &[] },
+            if suite.pattern.needs_peer_key() {
+                &clock
+            } else {
+                &[]
+            },
             &mut message,
         )?;
-        self.out.extend_from_slice(&envelope::frame(Kind::KEY_EXCHANGE, |payload| payload.extend(&message)));
+        self.out
+            .extend_from_slice(&envelope::frame(Kind::KEY_EXCHANGE, |payload| {
+                payload.extend(&message)
+            }));
         self.phase = Phase::Second {
             noise,
             suite,
@@ -130,12 +151,21 @@ impl DiallerHandshake {
     ///
     /// # Errors
     /// [`HandshakeError`]; the handshake is over. What [`Self::poll_transmit`] has then should still be sent: the peer is told why.
-    pub fn handle_input(&mut self, now: Instant, unix: UnixTime, input: &mut BytesMut) -> Result<(), HandshakeError> {
+    pub fn handle_input(
+        &mut self,
+        now: Instant,
+        unix: UnixTime,
+        input: &mut BytesMut,
+    ) -> Result<(), HandshakeError> {
         loop {
             let before = input.len();
             let phase = std::mem::replace(&mut self.phase, Phase::Over);
             self.phase = match phase {
-                Phase::Second { noise, suite, protection } => self.second(now, unix, input, noise, suite, protection)?,
+                Phase::Second {
+                    noise,
+                    suite,
+                    protection,
+                } => self.second(unix, input, noise, suite, protection)?,
                 Phase::Credentials(keyed) => self.credentials(now, unix, input, keyed)?,
                 Phase::Success(keyed, verified) => self.success(now, input, keyed, verified)?,
                 Phase::Done(established) => {
@@ -152,7 +182,6 @@ impl DiallerHandshake {
 
     fn second(
         &mut self,
-        now: Instant,
         unix: UnixTime,
         input: &mut BytesMut,
         noise: Dialling,
@@ -160,7 +189,11 @@ impl DiallerHandshake {
         protection: Protection,
     ) -> Result<Phase, HandshakeError> {
         let Some(frame) = envelope::peek(input, self.left)? else {
-            return Ok(Phase::Second { noise, suite, protection });
+            return Ok(Phase::Second {
+                noise,
+                suite,
+                protection,
+            });
         };
         let len = frame.header.frame_len();
         self.left -= len;
@@ -178,7 +211,9 @@ impl DiallerHandshake {
                 let channel = self.security.channel();
                 Phase::Credentials(Box::new(Keyed::new(finished, Role::Dialler, protection, channel)))
             }
-            Kind::AUTH_CHALLENGE if self.challenged => return Err(HandshakeError::Unexpected(Kind::AUTH_CHALLENGE)),
+            Kind::AUTH_CHALLENGE if self.challenged => {
+                return Err(HandshakeError::Unexpected(Kind::AUTH_CHALLENGE));
+            }
             Kind::AUTH_CHALLENGE => {
                 let challenge = Challenge::decode(frame.payload)?;
                 self.challenged = true;
@@ -193,7 +228,6 @@ impl DiallerHandshake {
             }
             kind => return Err(HandshakeError::Unexpected(kind)),
         };
-        let _ = now;
         envelope::consume(input, len);
         Ok(phase)
     }
@@ -212,7 +246,12 @@ impl DiallerHandshake {
             Ok(verified) => verified,
             Err(error) => {
                 let refusal = error.refusal();
-                keyed.control(Kind::AUTH_FAILURE, |payload| refusal.encode(payload), now, &mut self.out)?;
+                keyed.control(
+                    Kind::AUTH_FAILURE,
+                    |payload| refusal.encode(payload),
+                    now,
+                    &mut self.out,
+                )?;
                 return Err(error);
             }
         };
@@ -237,7 +276,7 @@ impl DiallerHandshake {
         let frame = envelope::sole(control.frame())?;
         match frame.header.kind {
             Kind::AUTH_SUCCESS => {
-                let known = accepted(frame.payload, keyed.peer, &keyed.schedule)?;
+                let known = accepted(frame.payload, keyed.peer, &keyed.exports)?;
                 Ok(Phase::Done(Box::new(keyed.establish(verified, Some(known)))))
             }
             Kind::AUTH_FAILURE => Err(refused(frame.payload)),

@@ -3,7 +3,7 @@
 //! Nothing here decides anything; what a message means is for the two machines.
 
 use bytes::{Buf, BufMut, BytesMut};
-use valkyrie_frame::{ErrorCode, Flags, FrameRef, Header, Kind, StreamId};
+use valkyrie_frame::{ErrorCode, Flags, FrameRef, Header, Kind, Priority, StreamId};
 
 use super::HandshakeError;
 use crate::suite::SuiteId;
@@ -37,7 +37,13 @@ impl Offer {
             Protection::Bound => 1,
         };
         let offered = &self.offered[..self.offered.len().min(OFFERED_MAX)];
-        out.extend([FIRST, CHANNEL_VERSION, protection, self.suite.0, offered.len() as u8]);
+        out.extend([
+            FIRST,
+            CHANNEL_VERSION,
+            protection,
+            self.suite.0,
+            offered.len() as u8,
+        ]);
         out.extend(offered.iter().map(|suite| suite.0));
         put_optional(out, self.cookie.as_ref().map(<[u8; COOKIE_LEN]>::as_slice));
         put_optional(out, self.ticket.as_ref().map(<[u8; TICKET_LEN]>::as_slice));
@@ -56,7 +62,11 @@ impl Offer {
         let protection = match protection {
             0 => Protection::Sealed,
             1 => Protection::Bound,
-            _ => return Err(HandshakeError::Malformed("it asks for a protection that does not exist")),
+            _ => {
+                return Err(HandshakeError::Malformed(
+                    "it asks for a protection that does not exist",
+                ));
+            }
         };
         let [count] = take::<1>(&mut rest).ok_or(SHORT)?;
         if count == 0 || usize::from(count) > OFFERED_MAX {
@@ -181,7 +191,7 @@ pub(crate) fn frame(kind: Kind, fill: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     fill(&mut bytes);
     let mut header = Header::new(kind, StreamId::CONTROL);
     header.flags = Flags::CRITICAL;
-    header.priority = PRIORITY;
+    header.priority = Priority::from_byte(PRIORITY);
     header.length = (bytes.len() - Header::LEN) as u32;
     bytes[..Header::LEN].copy_from_slice(&header.encode());
     bytes
@@ -214,7 +224,9 @@ pub(crate) fn peek(input: &[u8], left: usize) -> Result<Option<FrameRef<'_>>, Ha
 pub(crate) fn sole(bytes: &[u8]) -> Result<FrameRef<'_>, HandshakeError> {
     match FrameRef::decode(bytes, bytes.len() as u32).map_err(HandshakeError::Frame)? {
         Some((frame, [])) => Ok(frame),
-        _ => Err(HandshakeError::Malformed("a control record does not hold exactly one frame")),
+        _ => Err(HandshakeError::Malformed(
+            "a control record does not hold exactly one frame",
+        )),
     }
 }
 
@@ -235,7 +247,9 @@ fn take_optional<const N: usize>(rest: &mut &[u8]) -> Result<Option<[u8; N]>, Ha
     match usize::from(length) {
         0 => Ok(None),
         length if length == N => take::<N>(rest).map(Some).ok_or(SHORT),
-        _ => Err(HandshakeError::Malformed("a cookie or ticket of a length that none has")),
+        _ => Err(HandshakeError::Malformed(
+            "a cookie or ticket of a length that none has",
+        )),
     }
 }
 
@@ -253,9 +267,9 @@ const CHANNEL_VERSION: u8 = 1;
 /// Suites in one offer; more than there are.
 pub(crate) const OFFERED_MAX: usize = 16;
 /// Bytes of a cookie.
-pub const COOKIE_LEN: usize = 32;
+pub(crate) const COOKIE_LEN: usize = 32;
 /// Bytes of a ticket.
-pub const TICKET_LEN: usize = 16;
+pub(crate) const TICKET_LEN: usize = 16;
 /// Bytes of a link's channel binding.
-pub const BINDING_LEN: usize = 32;
+pub(crate) const BINDING_LEN: usize = 32;
 const PRIORITY: u8 = 255;

@@ -7,6 +7,7 @@ use super::envelope::Refusal;
 use crate::channel::OpenError;
 use crate::channel::SealError;
 use crate::credentials::CredentialsError;
+use crate::identity::SigningError;
 use crate::noise::NoiseError;
 use crate::suite::SuiteId;
 use crate::trust::TrustError;
@@ -37,7 +38,9 @@ pub enum HandshakeError {
     #[error("the peer offers no suite that this side permits, only {}", list(.0))]
     NoCommonSuite(Vec<SuiteId>),
     /// The peer asked for a suite that this side did not offer, or keeps to a weaker one than both permit.
-    #[error("the peer wants {0}, which is not what both sides prefer: somebody may be weakening the connection")]
+    #[error(
+        "the peer wants {0}, which is not what both sides prefer: somebody may be weakening the connection"
+    )]
     Downgrade(SuiteId),
     /// The first message came before.
     #[error("the peer's first message was sent before")]
@@ -60,6 +63,9 @@ pub enum HandshakeError {
     /// The peer's credentials cannot be read.
     #[error("the peer's credentials cannot be read: {0}")]
     Credentials(#[from] CredentialsError),
+    /// Our own proof could not be signed.
+    #[error("this side could not sign the handshake: {0}")]
+    Signing(#[from] SigningError),
     /// The peer is not trusted.
     #[error(transparent)]
     Trust(#[from] TrustError),
@@ -118,14 +124,14 @@ impl HandshakeError {
             Self::Busy { .. } => ErrorCode::OVERLOADED,
             Self::TimedOut => ErrorCode::HANDSHAKE_TIMEOUT,
             Self::LinkLost => ErrorCode::LINK_LOST,
-            Self::Seal(_) | Self::Over => ErrorCode::INTERNAL,
+            Self::Seal(_) | Self::Signing(_) | Self::Over => ErrorCode::INTERNAL,
         }
     }
 
     /// Who is to blame.
     pub fn culprit(&self) -> Culprit {
         match self {
-            Self::Seal(_) | Self::Over | Self::Busy { .. } => Culprit::Us,
+            Self::Seal(_) | Self::Signing(_) | Self::Over | Self::Busy { .. } => Culprit::Us,
             Self::LinkLost => Culprit::Nobody,
             _ => Culprit::Peer,
         }
@@ -146,7 +152,7 @@ impl HandshakeError {
         let text = match self {
             Self::Noise(_) | Self::Open(_) => "the handshake does not verify".to_owned(),
             Self::Trust(error) => error.told_to_peer().to_owned(),
-            Self::Seal(_) | Self::Over => "this side failed".to_owned(),
+            Self::Seal(_) | Self::Signing(_) | Self::Over => "this side failed".to_owned(),
             Self::Refused(_) | Self::RefusedInClear(_) | Self::LinkLost => String::new(),
             other => other.to_string(),
         };

@@ -2,15 +2,15 @@
 
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
-use valkyrie_frame::{ErrorCode, Kind};
-use zeroize::Zeroizing;
+use bytes::BytesMut;
+use valkyrie_frame::Kind;
 
 use super::envelope::{self, Protection, Refusal, Success};
 use super::{HandshakeError, Known, Ticket};
-use crate::channel::{ChannelConfig, Control, KeySchedule, Opener, Sealer};
+use crate::channel::{ChannelConfig, Control, Exports, KeySchedule, Opener, Sealer};
 use crate::credentials::Credentials;
-use crate::noise::{Finished, PublicKey};
+use crate::noise::Finished;
+use crate::provider::PublicKey;
 use crate::role::Role;
 use crate::security::Security;
 use crate::suite::Suite;
@@ -25,23 +25,30 @@ pub(crate) struct Keyed {
     pub(crate) protection: Protection,
     pub(crate) peer: PublicKey,
     hash: [u8; 32],
-    pub(crate) schedule: KeySchedule,
+    pub(crate) exports: Exports,
     sealer: Sealer,
     opener: Opener,
 }
 
 impl Keyed {
-    pub(crate) fn new(finished: Finished, role: Role, protection: Protection, config: &ChannelConfig) -> Self {
+    pub(crate) fn new(
+        finished: Finished,
+        role: Role,
+        protection: Protection,
+        config: &ChannelConfig,
+    ) -> Self {
         let (suite, peer, hash) = (finished.suite(), finished.peer(), *finished.hash());
-        let schedule = finished.into_schedule();
-        let (sealer, opener) = schedule.channel(config);
+        let (k1, k2) = finished.keys();
+        let schedule = KeySchedule::new(&hash, k1, k2, suite.cipher, finished.role());
+        let exports = schedule.exports();
+        let (sealer, opener) = schedule.channel(*config);
         Self {
             role,
             suite,
             protection,
             peer,
             hash,
-            schedule,
+            exports,
             sealer,
             opener,
         }
@@ -55,7 +62,12 @@ impl Keyed {
         out: &mut BytesMut,
     ) -> Result<(), HandshakeError> {
         let credentials = security.credentials(self.role, &self.hash)?;
-        self.control(Kind::AUTH_RESPONSE, |payload| credentials.encode(payload), now, out)
+        self.control(
+            Kind::AUTH_RESPONSE,
+            |payload| credentials.encode(payload),
+            now,
+            out,
+        )
     }
 
     /// Appends a control record with one frame.
@@ -103,15 +115,22 @@ impl Keyed {
             kind => return Err(HandshakeError::Unexpected(kind)),
         }
         let credentials = Credentials::parse(frame.payload)?;
-        let verified = security.verify(unix, &self.peer, self.role.peer(), &self.hash, &credentials, place)?;
+        let verified = security.verify(
+            unix,
+            &self.peer,
+            self.role.peer(),
+            &self.hash,
+            &credentials,
+            place,
+        )?;
         Ok(verified.under(self.suite.id, self.suite.pattern == crate::suite::Pattern::IkPsk0))
     }
 
     /// Ends the handshake.
     pub(crate) fn establish(self, verified: Verified, known: Option<Known>) -> Established {
+        let expects_ticket = self.role == Role::Dialler && self.protection == Protection::Sealed;
         let aftermath = Aftermath {
-            peer: self.peer,
-            schedule: (self.role == Role::Dialler && self.protection == Protection::Sealed).then_some(self.schedule),
+            ticket: expects_ticket.then_some((self.peer, self.exports)),
         };
         let wire = match self.protection {
             Protection::Sealed => Wire::Sealed(Box::new(self.sealer), Box::new(self.opener)),
@@ -143,10 +162,7 @@ impl Established {
     /// No handshake at all, because both sides asked for that by name.
     pub fn plain(verified: Verified) -> Self {
         Self {
-            aftermath: Aftermath {
-                peer: PublicKey::default(),
-                schedule: None,
-            },
+            aftermath: Aftermath { ticket: None },
             verified,
             wire: Wire::Plain,
             known: None,
@@ -167,9 +183,8 @@ pub enum Wire {
 
 /// Understands the control records that come once the session runs.
 pub struct Aftermath {
-    peer: PublicKey,
-    /// Until the acceptor has sent its ticket.
-    schedule: Option<KeySchedule>,
+    /// The acceptor, and what the keys of its tickets come from, until it has sent one.
+    ticket: Option<(PublicKey, Exports)>,
 }
 
 /// What a control record meant.
@@ -192,8 +207,9 @@ impl Aftermath {
         match frame.header.kind {
             Kind::AUTH_SUCCESS => {
                 // Taken, so that a second one finds nothing: it would let a peer make us remember without end.
-                let schedule = self.schedule.take().ok_or(HandshakeError::Unexpected(Kind::AUTH_SUCCESS))?;
-                Ok(After::Accepted(accepted(frame.payload, self.peer, &schedule)?))
+                let expected = self.ticket.take();
+                let (peer, exports) = expected.ok_or(HandshakeError::Unexpected(Kind::AUTH_SUCCESS))?;
+                Ok(After::Accepted(accepted(frame.payload, peer, &exports)?))
             }
             Kind::AUTH_FAILURE => match refused(frame.payload) {
                 HandshakeError::Refused(refusal) => Ok(After::Refused(refusal)),
@@ -207,21 +223,17 @@ impl Aftermath {
 impl std::fmt::Debug for Aftermath {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Aftermath")
-            .field("peer", &self.peer)
+            .field("expects_ticket", &self.ticket.is_some())
             .finish_non_exhaustive()
     }
 }
 
 /// What the acceptor gave us.
-pub(crate) fn accepted(
-    payload: &[u8],
-    peer: PublicKey,
-    schedule: &KeySchedule,
-) -> Result<Known, HandshakeError> {
+pub(crate) fn accepted(payload: &[u8], peer: PublicKey, exports: &Exports) -> Result<Known, HandshakeError> {
     let success = Success::decode(payload)?;
     let ticket = success.ticket.map(|id| Ticket {
         id,
-        psk: schedule.ticket_psk(&id),
+        psk: exports.ticket_psk(&id),
         lifetime_s: success.lifetime_s,
     });
     Ok(Known {

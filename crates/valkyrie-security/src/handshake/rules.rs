@@ -1,7 +1,6 @@
 //! Which suites this side permits, and in which order it asks for them.
 
-use crate::noise::PublicKey;
-use crate::provider::Providers;
+use crate::provider::{Providers, PublicKey};
 use crate::suite::{Cipher, Pattern, SUITES, Suite, SuiteId};
 
 use super::envelope::{OFFERED_MAX, TICKET_LEN};
@@ -29,11 +28,16 @@ impl Suites {
         let (first, second) = ciphers(&providers);
         let own = |cipher| {
             BY_PREFERENCE.into_iter().filter_map(move |pattern| {
-                let fits = |suite: &&Suite| suite.pattern == pattern && suite.cipher == cipher && suite.id.0 < CLASSICAL;
+                let fits = |suite: &&Suite| {
+                    suite.pattern == pattern && suite.cipher == cipher && suite.id.0 < CLASSICAL
+                };
                 SUITES.iter().find(fits).map(|suite| suite.id)
             })
         };
-        let plugged = SUITES.iter().filter(|suite| suite.id.0 >= PLUGGED).map(|suite| suite.id);
+        let plugged = SUITES
+            .iter()
+            .filter(|suite| suite.id.0 >= PLUGGED)
+            .map(|suite| suite.id);
         let mut permitted: Vec<_> = own(first).chain(own(second)).chain(plugged).collect();
         permitted.retain(|id| id.suite().is_some_and(|suite| providers.supports(suite)));
         Self { providers, permitted }
@@ -46,8 +50,11 @@ impl Suites {
         let (first, second) = ciphers(&self.providers);
         for cipher in [first, second] {
             for pattern in [Pattern::Ik, Pattern::Xx] {
-                let classical = |suite: &&Suite| !suite.post_quantum() && suite.pattern == pattern && suite.cipher == cipher;
-                self.permitted.extend(SUITES.iter().find(classical).map(|suite| suite.id));
+                let classical = |suite: &&Suite| {
+                    !suite.post_quantum() && suite.pattern == pattern && suite.cipher == cipher
+                };
+                self.permitted
+                    .extend(SUITES.iter().find(classical).map(|suite| suite.id));
             }
         }
         self
@@ -80,12 +87,21 @@ impl Suites {
                 Pattern::IkPsk0 => known.is_some_and(|known| known.ticket.is_some()),
             })
         };
-        self.permitted.iter().filter(can_run).take(OFFERED_MAX).copied().collect()
+        self.permitted
+            .iter()
+            .filter(can_run)
+            .take(OFFERED_MAX)
+            .copied()
+            .collect()
     }
 
     /// The first suite of the dialler's list that this side permits and that `can_run`.
     //= protocol/security.md#which-suite
-    pub(crate) fn choose(&self, offered: &[SuiteId], can_run: impl Fn(&Suite) -> bool) -> Option<&'static Suite> {
+    pub(crate) fn choose(
+        &self,
+        offered: &[SuiteId],
+        can_run: impl Fn(&Suite) -> bool,
+    ) -> Option<&'static Suite> {
         let permitted = offered.iter().filter(|id| self.permitted.contains(id));
         permitted.filter_map(|id| id.suite()).find(|suite| can_run(suite))
     }
