@@ -5,12 +5,25 @@
 //! `docs/protocol/security.md`. Read [`suite`] first: it says what may be agreed on.
 
 pub mod channel;
+pub mod credentials;
+pub mod identity;
 pub mod noise;
+pub mod policy;
 pub mod provider;
 pub mod role;
 pub mod suite;
 pub mod time;
+pub mod token;
+pub mod trust;
+pub mod verified;
 
+pub use credentials::Credentials;
+pub use identity::{Fingerprint, Identity, IdentityDocument};
 pub use role::Role;
 pub use suite::{Cipher, Kem, Pattern, Suite, SuiteId};
 pub use time::UnixTime;
+pub use trust::{Place, Trust, TrustError};
+pub use verified::Verified;
+
+#[cfg(test)]
+mod vectors;

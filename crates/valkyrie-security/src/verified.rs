@@ -1,0 +1,279 @@
+//! The proof that a peer is who it is said to be. Only this crate makes one, so whatever needs a peer's identity cannot
+//! run without it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::identity::{Fingerprint, IdentityDocument};
+use crate::provider::PublicKey;
+use crate::suite::SuiteId;
+use crate::time::UnixTime;
+use crate::trust::KnownPeer;
+
+/// Who the peer is and why that is believed. Cheap to clone.
+#[derive(Clone)]
+pub struct Verified(Arc<Inner>);
+
+#[derive(Clone)]
+pub(crate) struct Inner {
+    pub(crate) trusted_by: TrustedBy,
+    pub(crate) static_key: Option<PublicKey>,
+    pub(crate) document: Option<Arc<IdentityDocument>>,
+    /// What somebody vouches for.
+    pub(crate) name: Option<String>,
+    pub(crate) roles: Vec<String>,
+    pub(crate) spiffe_id: Option<String>,
+    pub(crate) assurance: Assurance,
+    pub(crate) not_after: UnixTime,
+    pub(crate) newly_seen: Option<KnownPeer>,
+    pub(crate) suite: Option<SuiteId>,
+    pub(crate) resumed: bool,
+}
+
+impl Inner {
+    /// Nothing is known but why.
+    pub(crate) fn nobody(trusted_by: TrustedBy) -> Self {
+        Self {
+            trusted_by,
+            static_key: None,
+            document: None,
+            name: None,
+            roles: Vec::new(),
+            spiffe_id: None,
+            assurance: Assurance::None,
+            not_after: UnixTime::MAX,
+            newly_seen: None,
+            suite: None,
+            resumed: false,
+        }
+    }
+}
+
+/// Why a peer is believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TrustedBy {
+    /// Its fingerprint is pinned here.
+    Pin,
+    /// An authority that is trusted here signed its document.
+    Authority {
+        /// The authority's fingerprint.
+        fingerprint: Fingerprint,
+        /// The authority's name.
+        name: String,
+    },
+    /// It was the first to be met at its place, now or earlier. What it says of itself nobody vouches for.
+    FirstUse,
+    /// The operating system says which process is at the other end of the link.
+    PeerCredentials {
+        /// The user.
+        uid: u32,
+        /// The group.
+        gid: u32,
+        /// The process, where the system tells.
+        pid: Option<i32>,
+    },
+    /// It presents a capability token; who it is nobody knows.
+    Token,
+    /// An X.509-SVID of this trust domain.
+    Svid {
+        /// The trust domain.
+        trust_domain: String,
+    },
+    /// It says nothing of itself, and that is allowed here.
+    Anonymous,
+    /// It is not: the operator permits plain connections by name.
+    Plain,
+}
+
+/// How strongly the peer is bound to this very connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Assurance {
+    /// Not at all: the connection is plain.
+    None,
+    /// By its static key in the handshake. Who breaks X25519 while the connection is made can pose as the peer.
+    StaticKey,
+    /// By a classical signature over the handshake as well.
+    Signed,
+    /// By a post-quantum signature over the handshake as well: who breaks X25519 and Ed25519 still cannot pose as it.
+    PostQuantum,
+}
+
+/// Permission to go without a handshake. Only configuration that names plain connections makes one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlainAllowed(());
+
+impl PlainAllowed {
+    /// The operator said so, by name, in what configures this side.
+    pub const fn by_name() -> Self {
+        Self(())
+    }
+}
+
+impl Verified {
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+
+    /// A peer of a plain connection, about which nothing is known.
+    pub fn plain(_allowed: PlainAllowed) -> Self {
+        Self::new(Inner::nobody(TrustedBy::Plain))
+    }
+
+    /// A peer of a plain connection that the operating system names. On a link between processes of one machine nobody
+    /// else can be in between.
+    pub fn peer_credentials(uid: u32, gid: u32, pid: Option<i32>, _allowed: PlainAllowed) -> Self {
+        Self::new(Inner::nobody(TrustedBy::PeerCredentials { uid, gid, pid }))
+    }
+
+    /// A peer known by its static key and a token, good until `not_after`.
+    #[allow(dead_code, reason = "for the handshake with tokens")]
+    pub(crate) fn token(static_key: PublicKey, not_after: UnixTime) -> Self {
+        Self::new(Inner {
+            static_key: Some(static_key),
+            assurance: Assurance::StaticKey,
+            not_after,
+            ..Inner::nobody(TrustedBy::Token)
+        })
+    }
+
+    /// The same peer, on a connection that was agreed on like this.
+    #[allow(dead_code, reason = "for the handshake")]
+    pub(crate) fn under(mut self, suite: SuiteId, resumed: bool) -> Self {
+        let inner = Arc::make_mut(&mut self.0);
+        (inner.suite, inner.resumed) = (Some(suite), resumed);
+        self
+    }
+
+    /// Why it is believed.
+    pub fn how(&self) -> &TrustedBy {
+        &self.0.trusted_by
+    }
+
+    /// The name that somebody trusted gives it: an authority, or who pinned it. `None` when it only names itself; no
+    /// decision may rest on what a peer calls itself, see [`Verified::claimed_name`].
+    pub fn name(&self) -> Option<&str> {
+        self.0.name.as_deref()
+    }
+
+    /// What it calls itself, to be shown to people.
+    pub fn claimed_name(&self) -> Option<&str> {
+        self.0.document.as_ref().map(|document| document.name())
+    }
+
+    /// The roles that somebody trusted gives it, ascending: an authority in its document, or who pinned it. None for a peer that
+    /// gives them to itself.
+    pub fn roles(&self) -> &[String] {
+        &self.0.roles
+    }
+
+    /// It has this role.
+    pub fn has_role(&self, role: &str) -> bool {
+        self.0.roles.iter().any(|has| has == role)
+    }
+
+    /// Names and values that an authority gives it, ascending by name.
+    pub fn labels(&self) -> &[(String, String)] {
+        match (&self.0.trusted_by, &self.0.document) {
+            (TrustedBy::Authority { .. }, Some(document)) => document.labels(),
+            _ => &[],
+        }
+    }
+
+    /// The fingerprint of its identity.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.0.document.as_ref().map(|document| document.fingerprint())
+    }
+
+    /// The static key that it proved.
+    pub fn static_key(&self) -> Option<&PublicKey> {
+        self.0.static_key.as_ref()
+    }
+
+    /// Its document.
+    pub fn document(&self) -> Option<&IdentityDocument> {
+        self.0.document.as_deref()
+    }
+
+    /// Its SPIFFE ID, `spiffe://trust-domain/path`.
+    pub fn spiffe_id(&self) -> Option<&str> {
+        self.0.spiffe_id.as_deref()
+    }
+
+    /// How strongly it is bound to this connection.
+    pub fn assurance(&self) -> Assurance {
+        self.0.assurance
+    }
+
+    /// The suite of the handshake; `None` for a plain connection.
+    pub fn suite(&self) -> Option<SuiteId> {
+        self.0.suite
+    }
+
+    /// The handshake resumed an earlier session.
+    pub fn resumed(&self) -> bool {
+        self.0.resumed
+    }
+
+    /// From here on it is not to be believed any more, and its connections end.
+    pub fn not_after(&self) -> UnixTime {
+        self.0.not_after
+    }
+
+    /// Set where trust on first use met this peer for the first time: what is to be remembered of it.
+    pub fn newly_seen(&self) -> Option<&KnownPeer> {
+        self.0.newly_seen.as_ref()
+    }
+}
+
+/// For people: `ada (SHA256:…), pinned`.
+impl fmt::Display for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &self.0;
+        match (self.name(), self.claimed_name()) {
+            (Some(name), _) => write!(f, "{name}")?,
+            (None, Some(claimed)) => write!(f, "somebody who goes by {claimed}")?,
+            (None, None) => match (&inner.spiffe_id, &inner.static_key) {
+                (Some(id), _) => write!(f, "{id}")?,
+                (None, Some(key)) => write!(f, "the holder of key {key}")?,
+                (None, None) => f.write_str("somebody")?,
+            },
+        }
+        if let Some(fingerprint) = self.fingerprint() {
+            write!(f, " ({fingerprint})")?;
+        }
+        write!(f, ", {}", inner.trusted_by)
+    }
+}
+
+/// The end of a sentence about a peer: `pinned`.
+impl fmt::Display for TrustedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pin => f.write_str("pinned"),
+            Self::Authority { name, fingerprint } => write!(f, "vouched for by {name} ({fingerprint})"),
+            Self::FirstUse => f.write_str("trusted on first use"),
+            Self::PeerCredentials {
+                uid,
+                gid,
+                pid: Some(pid),
+            } => {
+                write!(f, "process {pid} of user {uid}, group {gid}, says the system")
+            }
+            Self::PeerCredentials { uid, gid, pid: None } => {
+                write!(f, "a process of user {uid}, group {gid}, says the system")
+            }
+            Self::Token => f.write_str("with a token"),
+            Self::Svid { trust_domain } => write!(f, "vouched for by trust domain {trust_domain}"),
+            Self::Anonymous => f.write_str("anonymous, which is allowed"),
+            Self::Plain => f.write_str("not authenticated: the connection is plain"),
+        }
+    }
+}
+
+impl fmt::Debug for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Verified({self})")
+    }
+}
