@@ -307,8 +307,26 @@ impl Aead {
         Nonce::assume_unique_for_key(nonce)
     }
 
+    /// A cipher that has its key from the beginning.
+    #[cfg(test)]
+    pub(super) fn with_key(cipher: Cipher, key: &[u8; SECRET_BYTES]) -> Self {
+        Self {
+            vault: Vault::default(),
+            cipher,
+            key: UnboundKey::new(cipher.algorithm(), key)
+                .ok()
+                .map(LessSafeKey::new),
+        }
+    }
+
     /// Seals `plain` to the beginning of `out`, and says how long that is.
-    fn seal(&self, counter: u64, associated: &[u8], plain: &[u8], out: &mut [u8]) -> Option<usize> {
+    pub(super) fn seal(
+        &self,
+        counter: u64,
+        associated: &[u8],
+        plain: &[u8],
+        out: &mut [u8],
+    ) -> Option<usize> {
         let key = self.key.as_ref()?;
         let out = out.get_mut(..plain.len().checked_add(TAG_BYTES)?)?;
         let (sealed, tag_out) = out.split_at_mut_checked(plain.len())?;
@@ -321,7 +339,13 @@ impl Aead {
     }
 
     /// Opens `sealed` to the beginning of `out`, and says how long that is.
-    fn open(&self, counter: u64, associated: &[u8], sealed: &[u8], out: &mut [u8]) -> Option<usize> {
+    pub(super) fn open(
+        &self,
+        counter: u64,
+        associated: &[u8],
+        sealed: &[u8],
+        out: &mut [u8],
+    ) -> Option<usize> {
         let key = self.key.as_ref()?;
         let bytes = sealed.len().checked_sub(TAG_BYTES)?;
         let (sealed, tag) = sealed.split_at_checked(bytes)?;

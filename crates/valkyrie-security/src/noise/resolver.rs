@@ -31,14 +31,14 @@ pub(super) fn params(suite: &Suite) -> Result<NoiseParams, NoiseError> {
 
 /// Supplies the primitives of one handshake.
 pub(super) struct Resolver {
-    vault: Vault,
-    own: StaticKey,
+    pub(super) vault: Vault,
+    pub(super) own: StaticKey,
     /// The ephemeral key to use instead of a fresh one; for reproducing vectors.
     pub(super) ephemeral: Option<StaticKey>,
-    cipher: Cipher,
-    hash_name: &'static str,
-    hash: RefCell<Option<Box<dyn HashOps>>>,
-    kem: RefCell<Option<(Kem, Box<dyn KemOps>)>>,
+    pub(super) cipher: Cipher,
+    pub(super) hash_name: &'static str,
+    pub(super) hash: RefCell<Option<Box<dyn HashOps>>>,
+    pub(super) kem: RefCell<Option<(Kem, Box<dyn KemOps>)>>,
 }
 
 impl Resolver {

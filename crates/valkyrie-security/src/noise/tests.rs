@@ -1,5 +1,8 @@
 //! Handshakes between the two sides of this module.
 
+mod hybrid;
+mod published;
+
 use super::*;
 use crate::provider::{Providers, StaticKey};
 use crate::suite::{Kem, Pattern, SUITES, Suite};
