@@ -1,0 +1,98 @@
+//! Who asks: what a policy looks at.
+
+use crate::time::UnixTime;
+use crate::token::TokenRights;
+
+/// What is known about a peer, as far as a policy asks for it.
+///
+/// Everything in it is proved. A name, a role or a label that the peer merely claims for itself does not belong here:
+/// a document that its holder signed alone proves a key and nothing else, whatever it says.
+#[derive(Clone, Debug)]
+pub struct Subject<'a> {
+    /// How the peer is known.
+    pub standing: Standing,
+    /// The name that an authority or the operator gave it.
+    pub name: Option<&'a str>,
+    /// The fingerprint of its identity.
+    pub fingerprint: Option<[u8; 32]>,
+    /// The static key that it proved in the handshake.
+    pub static_key: Option<[u8; 32]>,
+    /// The roles that an authority gave it.
+    pub roles: Vec<&'a str>,
+    /// The labels that an authority gave it: name and value.
+    pub labels: Vec<(&'a str, &'a str)>,
+    /// Its SPIFFE ID.
+    pub spiffe_id: Option<&'a str>,
+    /// The user that the operating system says it is.
+    pub uid: Option<u32>,
+    /// The group that the operating system says it is in.
+    pub gid: Option<u32>,
+    /// When what it proved ends.
+    pub not_after: Option<UnixTime>,
+    /// What a token grants, verified for this peer.
+    pub token: Option<&'a TokenRights>,
+}
+
+/// How a peer is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// By an identity that is trusted.
+    Identity,
+    /// By what the operating system says about the process at the other end.
+    PeerCredentials,
+    /// By its static key alone, which nobody vouches for.
+    Anonymous,
+    /// Not at all: a plain connection.
+    Plain,
+}
+
+impl Standing {
+    /// Whether somebody vouches for who the peer is.
+    pub const fn is_authenticated(self) -> bool {
+        matches!(self, Self::Identity | Self::PeerCredentials)
+    }
+}
+
+impl Subject<'_> {
+    /// Somebody of whom nothing is known but how it is known.
+    pub const fn new(standing: Standing) -> Self {
+        Self {
+            standing,
+            name: None,
+            fingerprint: None,
+            static_key: None,
+            roles: Vec::new(),
+            labels: Vec::new(),
+            spiffe_id: None,
+            uid: None,
+            gid: None,
+            not_after: None,
+            token: None,
+        }
+    }
+
+    /// What tells this peer from others when its rate is counted. Peers that nobody vouches for share one count, since
+    /// a new key costs them nothing.
+    pub(super) fn account(&self) -> Account {
+        match (self.standing, self.fingerprint, self.spiffe_id, self.uid) {
+            (Standing::Anonymous, ..) => Account::Anonymous,
+            (Standing::Plain, ..) => Account::Plain,
+            (_, Some(fingerprint), ..) => Account::Fingerprint(fingerprint),
+            (_, None, Some(id), _) => Account::Spiffe(id.into()),
+            (_, None, None, Some(uid)) => Account::Uid(uid),
+            (_, None, None, None) => Account::Unnamed,
+        }
+    }
+}
+
+/// Whose rate is counted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Account {
+    Fingerprint([u8; 32]),
+    Spiffe(Box<str>),
+    Uid(u32),
+    /// Authenticated by something that has no name.
+    Unnamed,
+    Anonymous,
+    Plain,
+}

@@ -1,0 +1,1 @@
+//! What policies allow and deny, and what wrong files are told.
