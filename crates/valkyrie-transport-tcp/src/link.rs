@@ -33,7 +33,9 @@ impl TcpLink {
 
 impl Link for TcpLink {
     fn capabilities(&self) -> Capabilities {
-        Capabilities::default().with_vectored(true)
+        Capabilities::default()
+            .with_vectored(true)
+            .with_local(self.peer.ip().to_canonical().is_loopback())
     }
 
     fn peer(&self) -> String {

@@ -51,6 +51,7 @@ async fn a_link_says_the_address_of_its_peer() {
     let (dialled, accepted) = pair(&mut *listener, &bound).await;
     for link in [dialled, accepted] {
         assert_eq!(link.peer_address(), Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        assert!(link.capabilities().local);
         assert_eq!(link.channel_binding(), None);
     }
 }

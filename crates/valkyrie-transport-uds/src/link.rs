@@ -42,6 +42,7 @@ impl Link for UdsLink {
     fn capabilities(&self) -> Capabilities {
         Capabilities::default()
             .with_vectored(true)
+            .with_local(true)
             .with_peer_credentials(Some(self.peer))
     }
 

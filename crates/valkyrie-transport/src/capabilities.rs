@@ -26,6 +26,8 @@ pub struct Capabilities {
     pub vectored: bool,
     /// The most bytes one write takes, if the link has such a bound.
     pub max_write: Option<usize>,
+    /// Both ends are on this machine, and nobody elsewhere can be in between.
+    pub local: bool,
     /// Who the peer is according to the operating system, where it says.
     pub peer_credentials: Option<PeerCredentials>,
 }
@@ -39,6 +41,7 @@ impl Default for Capabilities {
             secure: false,
             vectored: false,
             max_write: None,
+            local: false,
             peer_credentials: None,
         }
     }
@@ -84,6 +87,13 @@ impl Capabilities {
     #[must_use]
     pub fn with_max_write(mut self, max_write: Option<usize>) -> Self {
         self.max_write = max_write;
+        self
+    }
+
+    /// With or without both ends on this machine.
+    #[must_use]
+    pub fn with_local(mut self, local: bool) -> Self {
+        self.local = local;
         self
     }
 

@@ -153,6 +153,11 @@ pub async fn link_describes_itself(harness: Harness) {
         binding.is_none() || dialled.capabilities().secure,
         "a link that is not secure gives a channel binding"
     );
+    assert_eq!(
+        dialled.capabilities().local,
+        accepted.capabilities().local,
+        "only one end of a link is on this machine"
+    );
     for link in [dialled, accepted] {
         let capabilities = link.capabilities();
         assert!(capabilities.lanes >= 1, "a link has no lane");

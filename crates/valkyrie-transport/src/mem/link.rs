@@ -45,6 +45,7 @@ impl Link for MemLink {
         Capabilities::default()
             .with_lanes(self.lanes())
             .with_vectored(true)
+            .with_local(true)
     }
 
     fn peer(&self) -> String {
