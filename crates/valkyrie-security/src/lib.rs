@@ -6,11 +6,14 @@
 
 pub mod channel;
 pub mod credentials;
+pub mod handshake;
 pub mod identity;
+pub mod live;
 pub mod noise;
 pub mod policy;
 pub mod provider;
 pub mod role;
+pub mod security;
 pub mod suite;
 pub mod time;
 pub mod token;
@@ -18,8 +21,11 @@ pub mod trust;
 pub mod verified;
 
 pub use credentials::Credentials;
+pub use handshake::{AcceptorHandshake, DiallerHandshake, HandshakeError, Suites};
 pub use identity::{Fingerprint, Identity, IdentityDocument};
+pub use live::Live;
 pub use role::Role;
+pub use security::Security;
 pub use suite::{Cipher, Kem, Pattern, Suite, SuiteId};
 pub use time::UnixTime;
 pub use trust::{Place, Trust, TrustError};

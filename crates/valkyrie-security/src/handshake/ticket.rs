@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::envelope::TICKET_LEN;
-use crate::noise::PublicKey;
+use crate::provider::PublicKey;
 
 #[cfg(test)]
 mod tests;

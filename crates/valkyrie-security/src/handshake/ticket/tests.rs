@@ -1,7 +1,7 @@
 //! Tickets: once, in time, for their own peer, and only so many.
 
 use super::*;
-use crate::noise::StaticKey;
+use crate::provider::StaticKey;
 
 fn peer() -> PublicKey {
     StaticKey::generate().unwrap().public()
