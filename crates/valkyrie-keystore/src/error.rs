@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+use valkyrie_security::identity::{BuildError, DocumentError, IdentityError};
 
 /// Why a keystore could not do what it was asked to. Unless a variant says otherwise, files and values are what they were.
 #[derive(Debug, Error)]
@@ -18,6 +19,9 @@ pub enum KeystoreError {
     /// The directory has no identity.
     #[error("{} holds no identity", .0.display())]
     NoIdentity(PathBuf),
+    /// There is a key and no document, or the other way round.
+    #[error("{} is missing; restore it, or begin anew with `valkyrie keys new --replace`", .0.display())]
+    Missing(PathBuf),
     /// There is one already, and nobody asked to replace it.
     #[error("{} is there already; it was left as it is", .0.display())]
     Exists(PathBuf),
@@ -75,6 +79,46 @@ pub enum KeystoreError {
     /// The secret key is encrypted with another passphrase, or was changed.
     #[error("{} does not open with this passphrase", .0.display())]
     PassphraseWrong(PathBuf),
+    /// Key and document are of different identities.
+    #[error("the document and the keys do not belong to the same identity; nothing was changed")]
+    Mismatch,
+    /// A document that has been replaced already.
+    #[error("the document has serial {serial}, the one that is there has {held}; the older one is not taken")]
+    Older {
+        /// Of the document that was offered.
+        serial: u64,
+        /// Of the one there is.
+        held: u64,
+    },
+    /// An authority where a node has to be.
+    #[error("this is an authority, which signs for nodes and is never at the end of a connection")]
+    IsAuthority,
+    /// A node where an authority has to be.
+    #[error("this is a node; only an authority signs for others")]
+    NotAuthority,
+    /// What is to be signed is not what a node asks for itself.
+    #[error("this is not a node's request signed with its own keys; nothing was signed")]
+    NotARequest,
+    /// The keys that sign are on another machine.
+    #[error("the keys that sign for this identity are not here; nothing was signed")]
+    SignsElsewhere,
+    /// A trust file has a mistake, or takes no more.
+    #[error("{}: {why}", .path.display())]
+    Trust {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// Name, roles or labels make no document, or the machine failed.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// A document cannot be read.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// Keys and document make no identity.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// A passphrase that would be no protection.
     #[error("a passphrase has 1 to {PASSPHRASE_BYTES_MAX} bytes; nothing was encrypted")]
     Passphrase,

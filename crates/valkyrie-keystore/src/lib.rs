@@ -7,9 +7,17 @@
 mod error;
 mod file;
 mod home;
+mod keyfiles;
+mod keyring;
+mod keystore;
 mod passphrase;
+mod secret;
+mod trustfiles;
 
 pub use error::KeystoreError;
 pub use file::Stamp;
 pub use home::Home;
+pub use keyfiles::{KeyFiles, Unlock};
+pub use keyring::{KeyRing, NewIdentity, Rotated, Terms};
+pub use keystore::{Changes, Keystore, Made};
 pub use passphrase::{Cost, Passphrase};

@@ -27,6 +27,11 @@ impl Passphrase {
             _ => Err(KeystoreError::Passphrase),
         }
     }
+
+    /// A copy, wiped like the first.
+    pub(crate) fn again(&self) -> Self {
+        Self(self.0.clone())
+    }
 }
 
 impl fmt::Debug for Passphrase {
@@ -120,8 +125,8 @@ pub(crate) enum Unsealing {
     System,
 }
 
-/// Opens what [`seal`] sealed.
-pub(crate) fn open(text: &[u8], passphrase: &Passphrase) -> Result<Zeroizing<Vec<u8>>, Unsealing> {
+/// Opens what [`seal`] sealed, and says at what cost.
+pub(crate) fn open(text: &[u8], passphrase: &Passphrase) -> Result<(Zeroizing<Vec<u8>>, Cost), Unsealing> {
     let text = std::str::from_utf8(text).map_err(|_| Unsealing::Malformed(0, "not text"))?;
     let mut lines = text.lines();
     if lines.next() != Some(FIRST_LINE.trim_end()) {
@@ -148,7 +153,7 @@ pub(crate) fn open(text: &[u8], passphrase: &Passphrase) -> Result<Zeroizing<Vec
         .map_err(|_| Unsealing::Wrong)?
         .len();
     sealed.truncate(plain);
-    Ok(sealed)
+    Ok((sealed, cost))
 }
 
 fn head(cost: Cost, salt: &[u8; SALT_BYTES]) -> String {

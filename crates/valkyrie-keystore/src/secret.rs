@@ -63,13 +63,26 @@ impl Secret {
         Ok(text)
     }
 
+    /// The keys that sign, once more.
+    pub(crate) fn signing_again(&self) -> Result<Option<SigningKey>, KeystoreError> {
+        let Some(signing) = &self.signing else {
+            return Ok(None);
+        };
+        let seed = signing.ml_dsa_65_seed().map(|seed| &**seed);
+        let again = SigningKey::from_seeds(signing.ed25519_seed(), seed);
+        again.map(Some).map_err(|_| KeystoreError::System)
+    }
+
     /// Reads the text of the file.
     pub(crate) fn parse(path: &Path, text: &[u8]) -> Result<Self, KeystoreError> {
         let malformed = |line, why: &str| KeystoreError::malformed(path, line, why);
         let text = std::str::from_utf8(text).map_err(|_| malformed(0, "not a secret key: it is not text"))?;
         let mut lines = text.lines().zip(1..);
         if lines.next().map(|(line, _)| line) != Some(FIRST_LINE.trim_end()) {
-            return Err(malformed(1, "not a secret key of a version that this program knows"));
+            return Err(malformed(
+                1,
+                "not a secret key of a version that this program knows",
+            ));
         }
         let mut secret = Self::default();
         let (mut ed25519, mut ml_dsa_65) = (None, None);
@@ -79,20 +92,29 @@ impl Secret {
                 Some((key, until)) => (key, Some(until)),
                 None => (rest, None),
             };
-            let key = key_bytes(key).ok_or_else(|| malformed(number, "not a word and 32 bytes in hexadecimal"))?;
+            let key =
+                key_bytes(key).ok_or_else(|| malformed(number, "not a word and 32 bytes in hexadecimal"))?;
             let until = match until {
-                Some(text) => Some(text.parse().map_err(|_| malformed(number, "`until` is followed by no time"))?),
+                Some(text) => Some(
+                    text.parse()
+                        .map_err(|_| malformed(number, "`until` is followed by no time"))?,
+                ),
                 None => None,
             };
             match (word, until) {
-                (STATIC, until) if secret.static_keys.len() < HELD_KEYS_MAX => {
+                (STATIC, until) if secret.static_keys.len() < STORED_KEYS_MAX => {
                     let key = StaticKey::from_bytes(&key).map_err(|_| KeystoreError::System)?;
                     secret.static_keys.push(HeldKey { key, until });
                 }
                 (STATIC, _) => return Err(malformed(number, "more static keys than one identity has")),
                 (ED25519, None) if ed25519.is_none() => ed25519 = Some(key),
                 (ML_DSA_65, None) if ml_dsa_65.is_none() => ml_dsa_65 = Some(key),
-                _ => return Err(malformed(number, "a line that has no place here, or a second one of its kind")),
+                _ => {
+                    return Err(malformed(
+                        number,
+                        "a line that has no place here, or a second one of its kind",
+                    ));
+                }
             }
         }
         secret.signing = match (ed25519, ml_dsa_65) {
@@ -142,5 +164,8 @@ const KEY_BYTES: usize = 32;
 /// Static keys in the file: as many as a document names, and one that waits for its document.
 pub(crate) const HELD_KEYS_MAX: usize = valkyrie_security::identity::STATIC_KEYS_MAX + 1;
 
+/// Static keys that are read: while documents change, the file holds the keys of both.
+const STORED_KEYS_MAX: usize = 2 * HELD_KEYS_MAX;
+
 /// Room for all lines there can be, each with a time.
-const SECRET_BYTES_MAX: usize = 1024;
+pub(crate) const SECRET_BYTES_MAX: usize = 2048;

@@ -22,7 +22,10 @@ fn keys_come_back_as_they_were() {
     let secret = secret();
     let text = secret.encode().unwrap();
     let read = parse(&text).unwrap();
-    assert_eq!(read.signing.as_ref().unwrap().fingerprint(), secret.signing.as_ref().unwrap().fingerprint());
+    assert_eq!(
+        read.signing.as_ref().unwrap().fingerprint(),
+        secret.signing.as_ref().unwrap().fingerprint()
+    );
     for (read, held) in read.static_keys.iter().zip(&secret.static_keys) {
         assert_eq!((read.key.public(), read.until), (held.key.public(), held.until));
     }
@@ -35,7 +38,7 @@ fn the_longest_file_fits_the_room_made_for_it() {
     let mut secret = secret();
     let until = Some(UnixTime::from_millis(1_800_000_000_001));
     let key = StaticKey::generate().unwrap();
-    secret.static_keys = vec![HeldKey { key, until }; HELD_KEYS_MAX];
+    secret.static_keys = vec![HeldKey { key, until }; STORED_KEYS_MAX];
     let text = secret.encode().unwrap();
     assert_eq!(text.capacity(), SECRET_BYTES_MAX, "the buffer was not moved");
     parse(&text).unwrap();
@@ -54,7 +57,10 @@ fn every_broken_line_is_named() {
         (format!("{text}\n"), 6),
         (text.replace(&format!("{}\n", line(4)), ""), 0),
         (FIRST_LINE.to_owned(), 0),
-        (format!("{text}{}\n", line(2)).replace(&line(5), &[line(2), line(2), line(2)].join("\n")), 8),
+        (
+            format!("{text}{}\n", line(2)).replace(&line(5), &vec![line(2); 8].join("\n")),
+            13,
+        ),
     ];
     for (broken, at) in cases {
         match parse(broken.as_bytes()) {
@@ -71,7 +77,10 @@ fn no_error_and_no_debug_output_shows_a_key() {
     let text = String::from_utf8(secret.encode().unwrap().to_vec()).unwrap();
     let shown = [
         format!("{secret:?}"),
-        format!("{:?}", parse(text.replace("static ", "statik ").as_bytes()).unwrap_err()),
+        format!(
+            "{:?}",
+            parse(text.replace("static ", "statik ").as_bytes()).unwrap_err()
+        ),
     ];
     for line in text.lines().skip(1) {
         let key = line.split(' ').nth(1).unwrap();
