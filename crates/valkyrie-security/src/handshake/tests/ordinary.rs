@@ -192,7 +192,9 @@ fn a_bound_link_is_not_sealed_twice_unless_somebody_asks() {
     ));
     assert!(dialler.known.unwrap().ticket.is_some());
     let ada = ada.with(|security| security.with_bound_links_sealed(true));
-    let (mut dialler, mut acceptor) = setup.pair(&ada, &bob).run().both();
+    let mut pair = setup.pair(&ada, &bob);
+    let (mut dialler, mut acceptor) = pair.run().both();
+    pair.ticket(&mut dialler);
     talks(setup.now, &mut dialler, &mut acceptor);
 }
 
