@@ -151,7 +151,7 @@ fn every_key_and_first_record_of_the_other_implementation_is_reproduced() {
             let mut plain = BytesMut::new();
             let control = opener.open(now, &mut sealed, &mut plain).unwrap();
             match control {
-                Some(control) => assert_eq!((is_control, &control.0[..]), (true, &plaintext[..])),
+                Some(control) => assert_eq!((is_control, &control.frame()[..]), (true, &plaintext[..])),
                 None => assert_eq!((is_control, &plain[..]), (false, &plaintext[..])),
             }
         }
