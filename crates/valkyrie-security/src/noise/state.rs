@@ -171,6 +171,12 @@ impl State {
         Some((secrets.k1.take()?, secrets.k2.take()?))
     }
 
+    /// The chaining key, to look for it where it must not be.
+    #[cfg(test)]
+    pub(super) fn chain(&self) -> Option<zeroize::Zeroizing<[u8; 64]>> {
+        self.vault.open().chain.copy()
+    }
+
     fn check_primitives(&self) -> Result<(), NoiseError> {
         match self.vault.open().failed {
             true => Err(NoiseError::System),

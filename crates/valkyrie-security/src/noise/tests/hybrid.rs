@@ -152,7 +152,7 @@ fn aws_lc_opens_the_published_ciphertext() {
     second.generate().unwrap();
     let (mut ciphertext, mut secret) = (vec![0; 1088], [0; 32]);
     second
-        .encapsulate(&second.public().to_vec(), &mut ciphertext, &mut secret)
+        .encapsulate(second.public(), &mut ciphertext, &mut secret)
         .unwrap();
     #[expect(deprecated, reason = "aws-lc takes a private key in no other form")]
     let expanded = seeded.to_expanded_bytes();
