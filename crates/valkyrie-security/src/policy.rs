@@ -27,6 +27,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use valkyrie_frame::Class;
+
 pub use classes::Classes;
 pub use denied::{Denied, DeniedReason, What};
 pub use explain::{Decision, Explanation};
@@ -142,9 +144,11 @@ impl Policy {
         }
     }
 
-    /// What `subject` may do from now on. `now` and `time` are the same moment by two clocks.
-    pub fn grant(&self, subject: &Subject<'_>, now: Instant, time: UnixTime) -> Grant {
-        let compiled = self.shares.compiled(&self.rules, self.applying(subject));
+    /// What a peer may do from now on: a [`Verified`](crate::Verified) by reference, or a [`Subject`]. `now` and `time`
+    /// are the same moment by two clocks.
+    pub fn grant<'a>(&self, subject: impl Into<Subject<'a>>, now: Instant, time: UnixTime) -> Grant {
+        let subject = subject.into();
+        let compiled = self.shares.compiled(&self.rules, self.applying(&subject));
         let account = subject.account();
         let meters = compiled.metered.iter().filter_map(|number| {
             let rate = self.rules.get(usize::from(*number))?.rate.as_ref()?;
@@ -172,9 +176,15 @@ impl Policy {
         }
     }
 
-    /// Which rule decides about a call, and how it came to that.
-    pub fn explain(&self, subject: &Subject<'_>, service: &str, method: &str, class: valkyrie_frame::Class) -> Explanation {
-        explain::explain(&self.rules, subject, service, method, class)
+    /// Which rule decides about a call, and how it came to that. What a token adds is not looked at.
+    pub fn explain<'a>(
+        &self,
+        subject: impl Into<Subject<'a>>,
+        service: &str,
+        method: &str,
+        class: Class,
+    ) -> Explanation {
+        explain::explain(&self.rules, &subject.into(), service, method, class)
     }
 
     /// The keys whose tokens are taken. None: no token is.

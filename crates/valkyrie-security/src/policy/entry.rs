@@ -1,7 +1,7 @@
 //! Reads single entries of a policy's lists: peers, calls, patterns.
 
 use super::pattern::{Pattern, STARS_MAX};
-use super::selector::{PeerSelector, fingerprint};
+use super::selector::PeerSelector;
 
 /// Bytes of a name in a policy: more than a service or a method may have, and enough for a topic.
 const NAME_BYTES_MAX: usize = 512;
@@ -61,9 +61,9 @@ pub(super) fn peer(text: &str) -> Result<PeerSelector, Wrong> {
             }
             _ => wrong("a label is a name and a value", Some("write `label:team=core`")),
         },
-        "SHA256" => match fingerprint(value) {
-            Some(bytes) => Ok(PeerSelector::Fingerprint(bytes)),
-            None => wrong(
+        "SHA256" => match text.parse() {
+            Ok(fingerprint) => Ok(PeerSelector::Fingerprint(fingerprint)),
+            Err(_) => wrong(
                 "this is no fingerprint",
                 Some(
                     "a fingerprint is `SHA256:` and 43 characters of base64; `valkyrie keys show` prints it",
@@ -140,7 +140,7 @@ fn number(text: &str) -> Result<u32, Wrong> {
     }
 }
 
-/// "did you mean", when one of `known` is at most two slips away.
+/// "did you mean", when one of `known` is few slips away.
 pub(super) fn near(text: &str, known: &[&str]) -> Option<String> {
     // Beyond that no name of ours is near, and the table below stays small.
     const LENGTH_MAX: usize = 32;
@@ -149,18 +149,26 @@ pub(super) fn near(text: &str, known: &[&str]) -> Option<String> {
     }
     let slips = |name: &&&str| distance(&text.to_lowercase(), &name.to_lowercase());
     let best = known.iter().min_by_key(slips)?;
-    (slips(&best) <= 2).then(|| format!("did you mean `{best}`?"))
+    // A third of the letters wrong makes another word.
+    let bound = (text.chars().count() / 3).min(2);
+    (slips(&best) <= bound).then(|| format!("did you mean `{best}`?"))
 }
 
 /// Insertions, removals and replacements between two texts (Levenshtein), row by row.
 fn distance(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.chars().count()).collect();
-    for (line, a) in (1..).zip(one.chars()) {
-        let mut diagonal = std::mem::replace(&mut row[0], line);
-        for (column, b) in (1..).zip(other.chars()) {
+    for (line, a) in (1_usize..).zip(one.chars()) {
+        // Where the row above stood one column to the left, and what this row has there.
+        let (mut diagonal, mut left) = (line - 1, line);
+        let mut cells = row.iter_mut();
+        if let Some(first) = cells.next() {
+            *first = line;
+        }
+        for (cell, b) in cells.zip(other.chars()) {
             let replaced = diagonal + usize::from(a != b);
-            diagonal = row[column];
-            row[column] = replaced.min(diagonal + 1).min(row[column - 1] + 1);
+            diagonal = *cell;
+            left = replaced.min(diagonal + 1).min(left + 1);
+            *cell = left;
         }
     }
     row.last().copied().unwrap_or(0)

@@ -51,20 +51,27 @@ impl Grant {
     /// [`Denied`] says why not. Nothing has changed then.
     #[inline]
     pub fn check(&self, service: &str, method: &str, class: Class, now: Instant) -> Result<(), Denied> {
-        let deny = |reason| Denied {
-            what: What::Call(class),
-            reason,
-        };
-        if self.has_expired(now) {
-            return Err(deny(DeniedReason::Expired));
+        self.look_up(&CallName::new(service, method), class, now)
+            .and_then(|pass| self.take(pass, now))
+            .map_err(|reason| Denied {
+                what: What::Call(class),
+                reason,
+            })
+    }
+
+    /// Whether the peer may make this call now, were its rate not used up. Takes nothing from the rate: for what was let
+    /// through before and is looked at anew, such as a stream when the policy has changed.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check), but never for the rate.
+    pub fn permits(&self, service: &str, method: &str, class: Class, now: Instant) -> Result<(), Denied> {
+        match self.look_up(&CallName::new(service, method), class, now) {
+            Ok(_) => Ok(()),
+            Err(reason) => Err(Denied {
+                what: What::Call(class),
+                reason,
+            }),
         }
-        let name = CallName::new(service, method);
-        if self.token.is_none()
-            && let Some(entry) = self.compiled.table.find(&name).or_else(|| self.seen.find(&name))
-        {
-            return self.settle(entry, class, now).map_err(deny);
-        }
-        self.check_slowly(&name, class, now).map_err(deny)
     }
 
     /// Whether the peer may use this topic now. Takes one from the rate of the rule that allows it, if that has one.
@@ -72,14 +79,16 @@ impl Grant {
     /// # Errors
     /// [`Denied`] says why not. Nothing has changed then.
     pub fn topic(&self, topic_use: TopicUse, topic: &str, now: Instant) -> Result<(), Denied> {
-        let reason = match self.has_expired(now) {
+        let passed = match self.has_expired(now) {
             true => Err(DeniedReason::Expired),
-            false => self.by_verdict(self.compiled.topic(topic_use, topic), now, || Classes::NONE),
+            false => self.pass(self.compiled.topic(topic_use, topic), || Classes::NONE),
         };
-        reason.map_err(|reason| Denied {
-            what: What::Topic(topic_use),
-            reason,
-        })
+        passed
+            .and_then(|pass| self.take(pass, now))
+            .map_err(|reason| Denied {
+                what: What::Topic(topic_use),
+                reason,
+            })
     }
 
     /// The classes in which the peer may do anything at all.
@@ -110,13 +119,22 @@ impl Grant {
     }
 
     #[inline]
-    fn settle(&self, entry: &Entry, class: Class, now: Instant) -> Result<(), DeniedReason> {
-        let verdict = entry
-            .verdicts
-            .get(class.index())
-            .copied()
-            .unwrap_or(Verdict::Unruled);
-        self.by_verdict(verdict, now, || {
+    fn look_up(&self, name: &CallName<'_>, class: Class, now: Instant) -> Result<Pass, DeniedReason> {
+        if self.has_expired(now) {
+            return Err(DeniedReason::Expired);
+        }
+        if self.token.is_none()
+            && let Some(entry) = self.compiled.table.find(name).or_else(|| self.seen.find(name))
+        {
+            return self.by_rules(entry, class);
+        }
+        self.look_up_slowly(name, class, now)
+    }
+
+    #[inline]
+    fn by_rules(&self, entry: &Entry, class: Class) -> Result<Pass, DeniedReason> {
+        let verdict = entry.verdicts.get(class.index()).copied();
+        self.pass(verdict.unwrap_or(Verdict::Unruled), || {
             let open = |class: &Class| {
                 matches!(
                     entry.verdicts.get(class.index()),
@@ -128,20 +146,10 @@ impl Grant {
     }
 
     #[inline]
-    fn by_verdict(
-        &self,
-        verdict: Verdict,
-        now: Instant,
-        elsewhere: impl FnOnce() -> Classes,
-    ) -> Result<(), DeniedReason> {
+    fn pass(&self, verdict: Verdict, elsewhere: impl FnOnce() -> Classes) -> Result<Pass, DeniedReason> {
         match verdict {
-            Verdict::Free => Ok(()),
-            Verdict::Metered(place) => match self.meters.get(usize::from(place)) {
-                Some(meter) => meter
-                    .take(now)
-                    .map_err(|retry_after| DeniedReason::Rate { retry_after }),
-                None => Err(DeniedReason::NoRule),
-            },
+            Verdict::Free => Ok(Pass::Free),
+            Verdict::Metered(place) => Ok(Pass::Metered(place)),
             Verdict::Denied(rule) => Err(DeniedReason::Forbidden {
                 line: self.compiled.line(rule),
             }),
@@ -152,9 +160,22 @@ impl Grant {
         }
     }
 
+    #[inline]
+    fn take(&self, pass: Pass, now: Instant) -> Result<(), DeniedReason> {
+        match pass {
+            Pass::Free => Ok(()),
+            Pass::Metered(place) => match self.meters.get(usize::from(place)) {
+                Some(meter) => meter
+                    .take(now)
+                    .map_err(|retry_after| DeniedReason::Rate { retry_after }),
+                None => Err(DeniedReason::NoRule),
+            },
+        }
+    }
+
     /// A call that has not been decided yet, or a caller with a token.
     #[cold]
-    fn check_slowly(&self, name: &CallName<'_>, class: Class, now: Instant) -> Result<(), DeniedReason> {
+    fn look_up_slowly(&self, name: &CallName<'_>, class: Class, now: Instant) -> Result<Pass, DeniedReason> {
         let decided = match self.seen.find(name) {
             Some(entry) => Ok(entry),
             None => {
@@ -166,13 +187,13 @@ impl Grant {
             Ok(entry) => entry,
             Err(entry) => &**entry,
         };
-        let by_rules = self.settle(entry, class, now);
-        let (Err(DeniedReason::NoRule | DeniedReason::Class(_)), Some(token)) = (by_rules, &self.token)
+        let by_rules = self.by_rules(entry, class);
+        let (Err(DeniedReason::NoRule | DeniedReason::Class(_)), Some(token)) = (&by_rules, &self.token)
         else {
             return by_rules;
         };
         match decided {
-            Ok(entry) if self.token_classes(token, entry, name, now).contains(class) => Ok(()),
+            Ok(entry) if self.token_classes(token, entry, name, now).contains(class) => Ok(Pass::Free),
             Ok(_) => by_rules,
             // To ask a token costs ten thousand times what asking the table does. A peer cannot have it asked about
             // one new name after another.
@@ -197,6 +218,14 @@ impl Grant {
             .store(Kept::new(classes, good_for).0, Ordering::Relaxed);
         classes
     }
+}
+
+/// A call that may be made.
+#[derive(Clone, Copy, Debug)]
+enum Pass {
+    Free,
+    /// Once the meter in this place says so too.
+    Metered(u16),
 }
 
 /// What a token answered, in one word: the classes in the lowest bits, a bit that says that there is an answer, and

@@ -31,13 +31,13 @@ impl PolicyHandle {
     }
 
     /// The policy in force.
-    pub fn policy(&self) -> Policy {
+    pub fn load(&self) -> Policy {
         self.held().clone()
     }
 
     /// Puts another policy in force, and returns its version. Grants that were made before know nothing of it: they
     /// are asked for until their owner sees that [`version`](Self::version) has changed.
-    pub fn replace(&self, policy: Policy) -> u64 {
+    pub fn store(&self, policy: Policy) -> u64 {
         let mut held = self.held();
         *held = policy;
         // Within the lock, so that a grant never carries a version newer than its rules.
@@ -56,8 +56,8 @@ impl PolicyHandle {
         grant.version != self.version()
     }
 
-    /// What `subject` may do under the policy in force. `now` and `time` are the same moment by two clocks.
-    pub fn grant(&self, subject: &Subject<'_>, now: Instant, time: UnixTime) -> Grant {
+    /// What a peer may do under the policy in force, see [`Policy::grant`]. `now` and `time` are the same moment by two clocks.
+    pub fn grant<'a>(&self, subject: impl Into<Subject<'a>>, now: Instant, time: UnixTime) -> Grant {
         let (policy, version) = {
             let held = self.held();
             (held.clone(), self.version())
@@ -70,6 +70,12 @@ impl PolicyHandle {
 
     fn held(&self) -> std::sync::MutexGuard<'_, Policy> {
         self.inner.policy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<Policy> for PolicyHandle {
+    fn from(policy: Policy) -> Self {
+        Self::new(policy)
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::pattern::Pattern;
 use super::subject::{Standing, Subject};
+use crate::identity::Fingerprint;
 
 /// One entry of `peers`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub(super) enum PeerSelector {
     /// `name:ada`
     Name(Pattern),
     /// `SHA256:…`
-    Fingerprint([u8; 32]),
+    Fingerprint(Fingerprint),
     /// `role:runner`
     Role(Pattern),
     /// `label:team=core`
@@ -57,78 +58,12 @@ impl fmt::Display for PeerSelector {
             Self::Anonymous => f.write_str("anonymous"),
             Self::Plain => f.write_str("plain"),
             Self::Name(pattern) => write!(f, "name:{pattern}"),
-            Self::Fingerprint(bytes) => f.write_str(&fingerprint_text(bytes)),
+            Self::Fingerprint(fingerprint) => write!(f, "{fingerprint}"),
             Self::Role(pattern) => write!(f, "role:{pattern}"),
             Self::Label(name, pattern) => write!(f, "label:{name}={pattern}"),
             Self::Spiffe(pattern) => write!(f, "{pattern}"),
             Self::Uid(uid) => write!(f, "uid:{uid}"),
             Self::Gid(gid) => write!(f, "gid:{gid}"),
         }
-    }
-}
-
-const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-/// Characters of a fingerprint behind `SHA256:`.
-const FINGERPRINT_CHARACTERS: usize = 43;
-
-/// `SHA256:` and base64 without padding.
-//= protocol/security.md#identity-documents
-fn fingerprint_text(bytes: &[u8; 32]) -> String {
-    let mut text = String::from("SHA256:");
-    for group in bytes.chunks(3) {
-        let word = group.iter().enumerate().fold(0_u32, |word, (place, byte)| {
-            word | u32::from(*byte) << (16 - 8 * place)
-        });
-        for place in 0..=group.len() {
-            let index = (word >> (18 - 6 * place) & 63) as usize;
-            text.extend(BASE64.get(index).map(|byte| char::from(*byte)));
-        }
-    }
-    text
-}
-
-/// The fingerprint that `text` writes, behind `SHA256:`.
-pub(super) fn fingerprint(text: &str) -> Option<[u8; 32]> {
-    if text.len() != FINGERPRINT_CHARACTERS {
-        return None;
-    }
-    let mut bytes = [0; 32];
-    let mut out = bytes.iter_mut();
-    let (mut word, mut bits) = (0_u32, 0);
-    for byte in text.bytes() {
-        let value = BASE64.iter().position(|known| *known == byte)?;
-        word = word << 6 | u32::try_from(value).ok()?;
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            *out.next()? = (word >> bits & 0xff) as u8;
-        }
-    }
-    // The last character carries two bits that say nothing; only one way to write a fingerprint is taken.
-    (word & 0b11 == 0).then_some(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn a_fingerprint_survives_being_written(bytes: [u8; 32]) {
-            let text = fingerprint_text(&bytes);
-            prop_assert_eq!(text.len(), 7 + FINGERPRINT_CHARACTERS);
-            prop_assert_eq!(fingerprint(&text[7..]), Some(bytes));
-        }
-    }
-
-    #[test]
-    fn a_fingerprint_is_written_in_one_way_only() {
-        let text = fingerprint_text(&[0; 32]);
-        assert_eq!(text, format!("SHA256:{}", "A".repeat(43)));
-        assert_eq!(fingerprint(&format!("{}B", "A".repeat(42))), None);
-        assert_eq!(fingerprint(&"A".repeat(42)), None);
-        assert_eq!(fingerprint(&format!("{}=", "A".repeat(42))), None);
     }
 }

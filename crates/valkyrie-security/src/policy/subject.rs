@@ -1,7 +1,9 @@
 //! Who asks: what a policy looks at.
 
+use crate::identity::Fingerprint;
 use crate::time::UnixTime;
 use crate::token::TokenRights;
+use crate::verified::{TrustedBy, Verified};
 
 /// What is known about a peer, as far as a policy asks for it.
 ///
@@ -14,9 +16,7 @@ pub struct Subject<'a> {
     /// The name that an authority or the operator gave it.
     pub name: Option<&'a str>,
     /// The fingerprint of its identity.
-    pub fingerprint: Option<[u8; 32]>,
-    /// The static key that it proved in the handshake.
-    pub static_key: Option<[u8; 32]>,
+    pub fingerprint: Option<Fingerprint>,
     /// The roles that an authority gave it.
     pub roles: Vec<&'a str>,
     /// The labels that an authority gave it: name and value.
@@ -60,7 +60,6 @@ impl Subject<'_> {
             standing,
             name: None,
             fingerprint: None,
-            static_key: None,
             roles: Vec::new(),
             labels: Vec::new(),
             spiffe_id: None,
@@ -85,10 +84,49 @@ impl Subject<'_> {
     }
 }
 
+impl<'a> From<&'a Verified> for Subject<'a> {
+    fn from(verified: &'a Verified) -> Self {
+        let (standing, uid, gid) = match verified.how() {
+            TrustedBy::PeerCredentials { uid, gid, .. } => {
+                (Standing::PeerCredentials, Some(*uid), Some(*gid))
+            }
+            TrustedBy::Pin | TrustedBy::Authority { .. } | TrustedBy::FirstUse | TrustedBy::Svid { .. } => {
+                (Standing::Identity, None, None)
+            }
+            // A token says what its holder may do, not who it is.
+            TrustedBy::Token | TrustedBy::Anonymous => (Standing::Anonymous, None, None),
+            TrustedBy::Plain => (Standing::Plain, None, None),
+        };
+        let not_after = verified.not_after();
+        Self {
+            standing,
+            name: verified.name(),
+            fingerprint: verified.fingerprint(),
+            roles: verified.roles().iter().map(String::as_str).collect(),
+            labels: verified
+                .labels()
+                .iter()
+                .map(|(name, value)| (&**name, &**value))
+                .collect(),
+            spiffe_id: verified.spiffe_id(),
+            uid,
+            gid,
+            not_after: (not_after != UnixTime::MAX).then_some(not_after),
+            token: None,
+        }
+    }
+}
+
+impl<'a> From<&Subject<'a>> for Subject<'a> {
+    fn from(subject: &Subject<'a>) -> Self {
+        subject.clone()
+    }
+}
+
 /// Whose rate is counted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Account {
-    Fingerprint([u8; 32]),
+    Fingerprint(Fingerprint),
     Spiffe(Box<str>),
     Uid(u32),
     /// Authenticated by something that has no name.
