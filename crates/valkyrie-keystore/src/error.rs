@@ -20,7 +20,7 @@ pub enum KeystoreError {
     #[error("{} holds no identity", .0.display())]
     NoIdentity(PathBuf),
     /// There is a key and no document, or the other way round.
-    #[error("{} is missing; restore it, or begin anew with `valkyrie keys new --replace`", .0.display())]
+    #[error("{} is missing, and without it the other half of the identity is of no use", .0.display())]
     Missing(PathBuf),
     /// There is one already, and nobody asked to replace it.
     #[error("{} is there already; it was left as it is", .0.display())]
@@ -74,7 +74,7 @@ pub enum KeystoreError {
         why: String,
     },
     /// The secret key is encrypted and there is nothing to open it with.
-    #[error("{} is encrypted; a passphrase is needed to use it", .0.display())]
+    #[error("{} is encrypted, and nobody gave the passphrase", .0.display())]
     PassphraseNeeded(PathBuf),
     /// The secret key is encrypted with another passphrase, or was changed.
     #[error("{} does not open with this passphrase", .0.display())]

@@ -295,6 +295,16 @@ pub(crate) struct Lock {
     _file: File,
 }
 
+/// Reads a file anywhere that nobody but its owner may read.
+pub(crate) fn read_secret(path: &Path, bytes_max: usize) -> Result<Zeroizing<Vec<u8>>, KeystoreError> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = fs::open(path, flags, Mode::empty()).map_err(|error| KeystoreError::io("read", path, error))?;
+    let file = File::from(file);
+    let (forbidden, wanted) = (Privacy::Secret.forbidden(), Privacy::Secret.mode());
+    check(path, &stat(path, &file)?, FileType::RegularFile, forbidden, wanted)?;
+    read_bounded(path, file, bytes_max)
+}
+
 /// Reads all of a file, unless that is more than `bytes_max`.
 pub(crate) fn read_bounded(
     path: &Path,

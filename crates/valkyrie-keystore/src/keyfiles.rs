@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use valkyrie_security::identity::{DOCUMENT_BYTES_MAX, IdentityDocument};
+use valkyrie_security::identity::{DOCUMENT_BYTES_MAX, DocumentError, IdentityDocument};
 
 use crate::error::KeystoreError;
 use crate::file::Stamp;
@@ -46,6 +46,22 @@ impl KeyFiles {
     /// There are none ([`KeystoreError::NoIdentity`]), others may read them, they are encrypted and do not open, or they are damaged.
     pub fn open(home: &Home, unlock: &mut Unlock<'_>) -> Result<Self, KeystoreError> {
         Self::read(home, None, unlock)
+    }
+
+    /// Whether there are keys in this directory.
+    pub fn exist(home: &Home) -> bool {
+        home.has(KEY_FILE)
+    }
+
+    /// The document in this directory, which is no secret.
+    ///
+    /// # Errors
+    /// There is none ([`KeystoreError::NoIdentity`]), or it is damaged.
+    pub fn document(home: &Home) -> Result<IdentityDocument, KeystoreError> {
+        let document = home.read(DOCUMENT_FILE, Privacy::Public, DOCUMENT_BYTES_MAX)?;
+        let document = document.ok_or_else(|| KeystoreError::NoIdentity(home.path().to_owned()))?;
+        let wrong = |error: DocumentError| KeystoreError::malformed(&home.path_of(DOCUMENT_FILE), 0, error.to_string());
+        IdentityDocument::parse(&document.bytes).map_err(wrong)
     }
 
     /// Reads the keys again; the passphrase that opened them before is tried first.
@@ -103,6 +119,16 @@ impl KeyFiles {
         seal: Option<(Passphrase, Cost)>,
     ) -> Result<Self, KeystoreError> {
         let _lock = home.lock()?;
+        Self::create_locked(home, ring, seal)
+    }
+
+    /// Puts new keys into the directory, in place of those that are there.
+    ///
+    /// # Errors
+    /// They cannot be written. When the power fails in the middle there may be no identity.
+    pub fn replace(home: &Home, ring: KeyRing, seal: Option<(Passphrase, Cost)>) -> Result<Self, KeystoreError> {
+        let _lock = home.lock()?;
+        home.remove(KEY_FILE)?;
         Self::create_locked(home, ring, seal)
     }
 

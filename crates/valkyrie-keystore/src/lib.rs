@@ -21,3 +21,4 @@ pub use keyfiles::{KeyFiles, Unlock};
 pub use keyring::{KeyRing, NewIdentity, Rotated, Terms};
 pub use keystore::{Changes, Keystore, Made};
 pub use passphrase::{Cost, Passphrase};
+pub use trustfiles::revoke;

@@ -2,6 +2,7 @@
 //! AES-256-GCM seals.
 
 use std::fmt;
+use std::path::Path;
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -26,6 +27,20 @@ impl Passphrase {
             1..=PASSPHRASE_BYTES_MAX => Ok(Self(text)),
             _ => Err(KeystoreError::Passphrase),
         }
+    }
+
+    /// Reads the first line of a file.
+    ///
+    /// # Errors
+    /// The file cannot be read, others may read it, or its first line is no passphrase.
+    pub fn from_file(path: &Path) -> Result<Self, KeystoreError> {
+        let mut text = crate::home::read_secret(path, PASSPHRASE_BYTES_MAX + 2)?;
+        let end = text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len());
+        text.truncate(end);
+        if text.last() == Some(&b'\r') {
+            text.pop();
+        }
+        Self::new(text)
     }
 
     /// A copy, wiped like the first.

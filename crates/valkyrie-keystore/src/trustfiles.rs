@@ -2,7 +2,7 @@
 
 use valkyrie_security::Trust;
 use valkyrie_security::identity::{DOCUMENT_BYTES_MAX, IdentityDocument};
-use valkyrie_security::trust::{KnownPeers, Pin, Pins, RevocationList};
+use valkyrie_security::trust::{KnownPeers, Pin, Pins, Revocation, RevocationList};
 
 use crate::error::KeystoreError;
 use crate::file::Stamp;
@@ -99,6 +99,23 @@ impl TrustFiles {
         }
         Ok(trust)
     }
+}
+
+/// Believes these no more, as `trust/revoked` says from now on; for a directory whose keys need not be opened for it. Says
+/// all that is revoked there.
+///
+/// # Errors
+/// The file cannot be read or written, or is full. Nothing has changed.
+pub fn revoke(home: &Home, revocations: &[Revocation]) -> Result<RevocationList, KeystoreError> {
+    let _lock = home.lock()?;
+    let mut list = read_revoked(home)?;
+    for revocation in revocations {
+        list.add(*revocation).map_err(|fault| wrong(home, REVOKED_FILE, fault.to_string()))?;
+    }
+    if !revocations.is_empty() {
+        write_revoked(home, &list)?;
+    }
+    Ok(list)
 }
 
 pub(crate) fn read_pins(home: &Home) -> Result<Pins, KeystoreError> {
