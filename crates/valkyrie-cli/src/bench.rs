@@ -161,7 +161,7 @@ fn check(args: &BenchArgs) -> Result<(), CliError> {
 
 async fn bench(args: &BenchArgs, out: &mut Out, notes: Notes) -> Result<(), CliError> {
     let mut signals = Signals::install()?;
-    let endpoint = valkyrie::endpoint().build()?;
+    let endpoint = valkyrie::endpoint().plain(valkyrie::PlainRule::Always).build()?;
     let connecting = connect(args, &endpoint);
     let (control, connections) = tokio::select! {
         connected = connecting => connected?,

@@ -73,7 +73,7 @@ pub(crate) fn run(args: &CallArgs, out: &mut Out, notes: Notes) -> Result<(), Cl
     }
     let payload = read_data(args.data.as_deref())?;
     net::block_on(1, async {
-        let endpoint = valkyrie::endpoint().build()?;
+        let endpoint = valkyrie::endpoint().plain(valkyrie::PlainRule::Always).build()?;
         let work = async {
             let connection = args.dial.connect(&endpoint).await?;
             calls(args, &connection, &method, payload, out, notes).await

@@ -53,7 +53,7 @@ pub(crate) fn run(args: &PingArgs, out: &mut Out) -> Result<(), CliError> {
 
 async fn ping(args: &PingArgs, out: &mut Out) -> Result<(), CliError> {
     let mut signals = Signals::install()?;
-    let endpoint = valkyrie::endpoint().build()?;
+    let endpoint = valkyrie::endpoint().plain(valkyrie::PlainRule::Always).build()?;
     let begun = Instant::now();
     let connection = tokio::select! {
         connected = args.dial.connect(&endpoint) => connected?,

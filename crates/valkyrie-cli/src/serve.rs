@@ -71,6 +71,7 @@ async fn serve(args: &ServeArgs, out: &mut Out, notes: Notes) -> Result<(), CliE
     let services = services::build(&state)
         .map_err(|error| CliError::new(Exit::Local, format!("the services cannot be served: {error}")))?;
     let endpoint = valkyrie::endpoint()
+        .plain(valkyrie::PlainRule::Always)
         .transport(UdsTransport::new().with_mode(args.uds_mode))
         .services(services)
         .connections_max(args.max_connections)

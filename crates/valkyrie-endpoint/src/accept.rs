@@ -17,7 +17,7 @@ pub(crate) async fn accept_all(mut listener: Box<dyn Listener>, endpoint: Weak<I
             return;
         };
         match accepted {
-            Ok(link) => endpoint.accepted(link),
+            Ok(link) => endpoint.arrived(link),
             // A listener that fails over and over must not keep this thread to itself.
             Err(_) => tokio::task::yield_now().await,
         }

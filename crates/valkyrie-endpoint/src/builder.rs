@@ -2,14 +2,20 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use valkyrie_proto::Config;
+use valkyrie_security::handshake::{Gate, HandshakeLimits};
+use valkyrie_security::policy::{Policy, PolicyHandle};
+use valkyrie_security::trust::{FirstUse, KnownPeer};
+use valkyrie_security::{Identity, Live, Security, Trust};
 use valkyrie_transport::Transport;
 
+use crate::audit::Audit;
 use crate::endpoint::{Inner, OnConnection};
 use crate::roster::Roster;
-use crate::{BuildError, Connection, Endpoint, Services};
+use crate::secure::{OnFirstUse, Secure};
+use crate::{BuildError, Connection, Endpoint, PlainRule, Services, clock};
 
 /// Puts an [`Endpoint`] together; mistakes are reported by [`EndpointBuilder::build`].
 #[must_use = "nothing listens or dials until the endpoint is built"]
@@ -20,6 +26,11 @@ pub struct EndpointBuilder {
     services: Services,
     connections_max: usize,
     on_connection: Option<Arc<OnConnection>>,
+    security: Option<Security>,
+    policy: Option<PolicyHandle>,
+    plain: PlainRule,
+    handshake_limits: HandshakeLimits,
+    on_first_use: Option<Arc<OnFirstUse>>,
 }
 
 impl EndpointBuilder {
@@ -31,6 +42,11 @@ impl EndpointBuilder {
             services: Services::default(),
             connections_max: CONNECTIONS_MAX,
             on_connection: None,
+            security: None,
+            policy: None,
+            plain: PlainRule::Never,
+            handshake_limits: HandshakeLimits::default(),
+            on_first_use: None,
         }
     }
 
@@ -74,6 +90,42 @@ impl EndpointBuilder {
         self
     }
 
+    /// Who this side is and whom it trusts. Without this it is somebody new that nobody knows, for as long as the
+    /// endpoint lives, and trusts whom it meets within this machine and nobody else.
+    pub fn security(mut self, security: Security) -> Self {
+        self.security = Some(security);
+        self
+    }
+
+    /// What peers may do: a [`Policy`](valkyrie_security::policy::Policy), or a handle on one that is replaced later. Without this they may do
+    /// nothing, except on an endpoint that was told to take [plain](EndpointBuilder::plain) connections: those it lets
+    /// do everything.
+    pub fn policy(mut self, policy: impl Into<PolicyHandle>) -> Self {
+        self.policy = Some(policy.into());
+        self
+    }
+
+    /// Where connections are made and taken without a handshake. Both ends need to be told: a dialler that is dials
+    /// plain, an acceptor that is takes whichever comes, one that is not refuses.
+    pub fn plain(mut self, plain: PlainRule) -> Self {
+        self.plain = plain;
+        self
+    }
+
+    /// What peers may cost that have not said who they are.
+    pub fn handshake_limits(mut self, limits: HandshakeLimits) -> Self {
+        self.handshake_limits = limits;
+        self
+    }
+
+    /// Called with every peer that trust on first use has met for the first time, for whoever keeps a file of them. It
+    /// must not block for long. Without it those that were dialled are remembered as long as the endpoint's trust lives,
+    /// and those that dialled are not.
+    pub fn on_first_use(mut self, hook: impl Fn(&KnownPeer) + Send + Sync + 'static) -> Self {
+        self.on_first_use = Some(Arc::new(hook));
+        self
+    }
+
     /// Checks everything and builds the endpoint. Nothing is bound or dialled yet.
     ///
     /// # Errors
@@ -92,16 +144,51 @@ impl EndpointBuilder {
         if self.transports.is_empty() {
             return Err(BuildError::NoTransport);
         }
+        let anew = self.security.is_none();
+        let security = match self.security {
+            Some(security) => security,
+            None => ephemeral()?,
+        };
+        let policy = match self.policy {
+            Some(policy) => policy,
+            None if self.plain == PlainRule::Never => Policy::default().into(),
+            None => Policy::allow_all().into(),
+        };
+        let secure = Arc::new(Secure {
+            security: Arc::new(security),
+            plain: self.plain,
+            policy,
+            audit: Audit::default(),
+            // Whoever trusts nobody for longer than it lives has nobody to remember.
+            on_first_use: self
+                .on_first_use
+                .or_else(|| anew.then(|| Arc::new(|_: &KnownPeer| {}) as Arc<OnFirstUse>)),
+            gate: Arc::new(Gate::new(self.handshake_limits, clock::now())),
+            acceptors: Arc::default(),
+            greetings: Mutex::default(),
+        });
         Ok(Endpoint::new(Inner::new(
             self.transports,
             Arc::new(self.config),
             Arc::new(local),
             self.services,
-            Arc::new(Roster::new(self.connections_max)),
+            Arc::new(Roster::new(self.connections_max, Arc::clone(&secure))),
             self.on_connection,
+            secure,
         )))
     }
 }
+
+/// Somebody new, who trusts whom it meets within this machine.
+fn ephemeral() -> Result<Security, BuildError> {
+    let identity = Identity::generate(EPHEMERAL_NAME, clock::unix_now());
+    let identity = identity.map_err(|error| BuildError::Identity(error.to_string()))?;
+    let trust = Trust::default().with_first_use(FirstUse::Local);
+    Ok(Security::new(Live::new(identity), Live::new(trust)))
+}
+
+/// What somebody new calls itself.
+const EPHEMERAL_NAME: &str = "ephemeral";
 
 impl fmt::Debug for EndpointBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

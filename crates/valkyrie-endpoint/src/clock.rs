@@ -1,12 +1,19 @@
 //! The one place where time is read, and the deadline that nested calls inherit.
 
 use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+use valkyrie_security::UnixTime;
 
 /// Now, on the clock of the runtime: tests that pause tokio's clock pause ours with it.
 #[inline]
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+/// What the calendar says.
+pub(crate) fn unix_now() -> UnixTime {
+    SystemTime::now().into()
 }
 
 /// Whether the runtime's clock stands still between its own timers, which only tests ask for.

@@ -13,7 +13,7 @@ use valkyrie_proto::{CloseReason, Failure, Refusal, Settings, Stats};
 
 use crate::core::Line;
 use crate::shared::{Shared, Urgency};
-use crate::{Call, IncomingStream, Notify, NotifyError, Open, PingError, ToMethod, clock};
+use crate::{Call, IncomingStream, Notify, NotifyError, Open, PingError, ToMethod, Verified, clock};
 
 /// One peer to call and be called by. Cloning is a reference count.
 ///
@@ -124,6 +124,11 @@ impl Connection {
         &self.shared.peer
     }
 
+    /// Who the peer is, as it has proved; see [`Verified::how`] for how far that goes on a plain connection.
+    pub fn identity(&self) -> &Verified {
+        self.shared.guard.identity()
+    }
+
     /// What the peer announced of itself when the session opened: its limits, and the node id it claims.
     pub fn peer_settings(&self) -> Option<Settings> {
         self.shared.lock().peer.as_ref().map(|peer| peer.settings.clone())
@@ -148,6 +153,7 @@ impl Connection {
             outstanding: core.session.outstanding(),
             unrouted: self.shared.counters.unrouted.load(Ordering::Relaxed),
             panics: self.shared.counters.panics.load(Ordering::Relaxed),
+            refused: self.shared.guard.refused(),
         }
     }
 
@@ -278,6 +284,8 @@ pub struct ConnectionStats {
     pub unrouted: u64,
     /// Handlers that panicked.
     pub panics: u64,
+    /// What the policy refused the peer.
+    pub refused: u64,
 }
 
 /// A place in a line that is left when the waiting future is dropped.

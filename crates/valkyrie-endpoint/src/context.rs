@@ -9,8 +9,9 @@ use bytes::Bytes;
 use valkyrie_frame::{Class, Extensions, StreamId};
 use valkyrie_proto::{RequestId, StreamKey};
 
+use crate::guard::Permit;
 use crate::shared::Shared;
-use crate::{Connection, clock};
+use crate::{Connection, Verified, clock};
 
 /// The circumstances of one request, notification or stream: who sent it, until when, and whether it is still wanted.
 #[derive(Debug)]
@@ -36,6 +37,7 @@ impl Context {
     #[inline]
     pub(crate) fn new(
         shared: Arc<Shared>,
+        _: Permit,
         subject: Subject,
         lane: StreamId,
         deadline: Option<Instant>,
@@ -64,6 +66,11 @@ impl Context {
     /// Who is at the other end, for people.
     pub fn peer(&self) -> &str {
         &self.shared.peer
+    }
+
+    /// Who the peer is, as it has proved; see [`Verified::how`] for how far that goes on a plain connection.
+    pub fn identity(&self) -> &Verified {
+        self.shared.guard.identity()
     }
 
     /// The class of service it came with.

@@ -12,7 +12,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use valkyrie_frame::{Class, ErrorCode};
+use valkyrie_frame::{Class, ErrorCode, Extensions};
 use valkyrie_proto::{
     CloseReason, Event, ExchangeKey, Failure, Incoming, Message, Opened, Peer, RequestId, Session, StreamKey,
 };
@@ -79,6 +79,14 @@ pub(crate) struct StreamSlot {
     pub(crate) holders: u8,
     /// A handler runs it and decides at its end how the stream ends.
     pub(crate) handled: bool,
+    /// What the peer opened it for, if the peer did.
+    asked: Option<Box<Asked>>,
+}
+
+/// What a stream was opened for. It is kept while the stream lives, because what is permitted may change meanwhile.
+pub(crate) struct Asked {
+    pub(crate) extensions: Extensions,
+    pub(crate) class: Class,
 }
 
 /// What most connections never need.
@@ -204,6 +212,12 @@ impl Core {
         match event {
             Event::Opened(opened) => {
                 self.hold_stream(opened.key, 1);
+                if let Some(slot) = self.stream(opened.key) {
+                    slot.asked = Some(Box::new(Asked {
+                        extensions: opened.extensions.clone(),
+                        class: opened.id.class(),
+                    }));
+                }
                 arrivals.opened.push(*opened);
             }
             Event::Cancelled { id, code } => self.cancel_request(id, code, wakers),
@@ -457,6 +471,26 @@ impl Core {
             slot.watchers.push(waker.clone());
         }
         false
+    }
+
+    /// Resets the peer's streams of which `refuse` says why they are not permitted, and tells whoever uses them here.
+    pub(crate) fn reset_refused(
+        &mut self,
+        now: Instant,
+        wakers: &mut Vec<Waker>,
+        mut refuse: impl FnMut(&Asked) -> Option<Failure>,
+    ) {
+        for slot in &mut self.streams {
+            let (Some(key), Some(asked)) = (slot.key, &slot.asked) else {
+                continue;
+            };
+            let Some(failure) = refuse(asked) else { continue };
+            self.session.reset(now, key, failure);
+            wakers.extend(slot.reader.take());
+            wakers.extend(slot.writer.take());
+            wakers.append(&mut slot.watchers);
+            self.queued_bytes += HEAD_BYTES;
+        }
     }
 
     /// Lets go of a stream; the last holder releases it in the session.

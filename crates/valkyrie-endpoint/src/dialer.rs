@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use valkyrie_security::trust::Expect;
 use valkyrie_transport::Locator;
 
 use crate::{
@@ -39,12 +40,13 @@ enum State {
 }
 
 impl Dialer {
-    pub(crate) fn start(endpoint: Endpoint, locator: Locator, redial: Redial) -> Self {
+    pub(crate) fn start(endpoint: Endpoint, locator: Locator, expect: Expect, redial: Redial) -> Self {
         let (publish, state) = watch::channel(State::Down);
         let while_down = redial.while_down;
         let keeper = Keeper {
             endpoint,
             locator: locator.clone(),
+            expect,
             redial,
             publish,
         };
@@ -146,6 +148,7 @@ impl fmt::Debug for Dialer {
 struct Keeper {
     endpoint: Endpoint,
     locator: Locator,
+    expect: Expect,
     redial: Redial,
     publish: watch::Sender<State>,
 }
@@ -154,7 +157,11 @@ impl Keeper {
     async fn run(self) {
         let mut failures = 0;
         loop {
-            let retry_after = match self.endpoint.connect(&self.locator).await {
+            let retry_after = match self
+                .endpoint
+                .connect_expecting(&self.locator, self.expect.clone())
+                .await
+            {
                 Ok(connection) => {
                     let since = clock::now();
                     let retry_after = self.keep(connection).await;

@@ -14,6 +14,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Sleep;
 use valkyrie_frame::{ErrorCode, Kind};
 use valkyrie_proto::{CloseReason, Failure, Incoming, Opened};
+use valkyrie_security::policy::Grant;
 use valkyrie_transport::Lane;
 
 use crate::context::Subject;
@@ -30,6 +31,8 @@ use crate::{Context, IncomingStream, clock};
 pub(crate) struct Driver {
     shared: Arc<Shared>,
     phase: Phase,
+    /// What the peer may do, as the policy was when it was last looked at.
+    grant: Box<Grant>,
     /// The timer, while something is due soon.
     sleep: Option<Pin<Box<Sleep>>>,
     /// The runtime runs a task that was just woken before those that were woken earlier.
@@ -62,6 +65,7 @@ impl Driver {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let flavor = Handle::try_current().map(|handle| handle.runtime_flavor());
         Self {
+            grant: Box::new(shared.guard.grant(clock::now())),
             shared,
             phase: Phase::Open,
             sleep: None,
@@ -93,6 +97,9 @@ impl Driver {
             begun_bytes: 0,
             now: None,
         };
+        if let Some(channel) = &mut link.channel {
+            channel.begin_pass();
+        }
         let mut idle = false;
         for _ in 0..ROUNDS_MAX {
             idle = self.pass(&mut link, &mut pass, &mut round, cx);
@@ -101,6 +108,9 @@ impl Driver {
             }
         }
         link.put_input(round.input, round.begun_bytes);
+        if let Some(channel) = &mut link.channel {
+            channel.end_pass();
+        }
         worker::put_pass(pass);
         drop(link);
         if !idle {
@@ -118,11 +128,13 @@ impl Driver {
         round: &mut Round,
         cx: &mut TaskContext<'_>,
     ) -> bool {
-        let shared = &self.shared;
         let read = match &mut link.link {
             Some(open) if !link.deaf => {
                 worker::make_room(&mut round.input, round.begun_bytes);
-                open.poll_read(cx, Lane::FIRST, &mut round.input)
+                match &mut link.channel {
+                    None => open.poll_read(cx, Lane::FIRST, &mut round.input),
+                    Some(channel) => channel.poll_read(&mut **open, cx),
+                }
             }
             _ => Poll::Pending,
         };
@@ -132,6 +144,12 @@ impl Driver {
         }
         let now = clock::now();
         round.now = Some(now);
+        let fault = match (&read, &mut link.channel) {
+            (Poll::Ready(Ok(1..)), Some(channel)) => channel.open(now, &mut round.input).err(),
+            _ => None,
+        };
+        self.keep_grant(now);
+        let shared = &self.shared;
         let mut core = shared.lock();
         core.seen = now;
         match read {
@@ -140,6 +158,11 @@ impl Driver {
                     link.deaf = true;
                 }
                 round.begun_bytes = core.session.begun_frame_len(&round.input);
+                if let Some(fault) = fault {
+                    link.deaf = true;
+                    shared.guard.note_fault(&fault);
+                    fault.end(&mut core.session, now);
+                }
             }
             Poll::Ready(_) => {
                 link.deaf = true;
@@ -163,13 +186,30 @@ impl Driver {
         }
         pass.wakers.drain(..).for_each(Waker::wake);
         if !pass.arrivals.is_empty() {
-            shared.serve(pass);
+            shared.serve(pass, &self.grant, now);
             shared.answer(pass, now);
         }
         match shared.transmit(link, cx, now, WRITE_ROUNDS_MAX) {
             Poll::Ready(Transmitted::Failed) => read.is_pending() && link.deaf,
             Poll::Ready(_) | Poll::Pending => read.is_pending(),
         }
+    }
+
+    /// Looks whether the policy has changed, and if it has ends the streams that it does not permit any more.
+    #[inline]
+    fn keep_grant(&mut self, now: Instant) {
+        if !self.shared.guard.is_stale(&self.grant) {
+            return;
+        }
+        *self.grant = self.shared.guard.grant(now);
+        let mut wakers = Vec::new();
+        let guard = &self.shared.guard;
+        let mut core = self.shared.lock();
+        core.reset_refused(now, &mut wakers, |asked| {
+            guard.reconsider(&self.grant, &asked.extensions, asked.class, now)
+        });
+        drop(core);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Sees that the session's next timeout wakes somebody: the driver's own timer when it is soon, the roster's sweep
@@ -316,7 +356,7 @@ impl Drop for Driver {
 
 impl Shared {
     /// Gives what has arrived to its handlers. No lock of the core is held: this is code of the application.
-    fn serve(self: &Arc<Self>, pass: &mut Pass) {
+    fn serve(self: &Arc<Self>, pass: &mut Pass, grant: &Grant, now: Instant) {
         let Pass {
             arrivals,
             answers,
@@ -333,6 +373,17 @@ impl Shared {
                 deadline,
                 cost,
             } = incoming;
+            // Before the handler is looked for: who may not call it is not told whether it exists.
+            let permit = match self.guard.permit(grant, &extensions, lane.class(), now) {
+                Ok(permit) => permit,
+                Err(failure) => {
+                    match id {
+                        Some(id) => answers.push((id, Err(failure))),
+                        None => released.push((lane, cost)),
+                    }
+                    continue;
+                }
+            };
             let serve = self.services.find(&extensions);
             let (subject, handler, debt) = match (id, serve) {
                 (Some(id), Some(Serve::Unary(handler))) => (Subject::Request(id), handler, Debt::Answer(id)),
@@ -349,7 +400,7 @@ impl Shared {
                     continue;
                 }
             };
-            let context = Context::new(Arc::clone(self), subject, lane, deadline, extensions);
+            let context = Context::new(Arc::clone(self), permit, subject, lane, deadline, extensions);
             let answer = match handler.start(context, payload, deadline) {
                 Started::Answered(answer) => answer,
                 Started::Panicked => {
@@ -367,16 +418,28 @@ impl Shared {
             }
         }
         for opened in arrivals.opened.drain(..) {
-            self.serve_stream(opened);
+            self.serve_stream(opened, grant, now);
         }
     }
 
-    fn serve_stream(self: &Arc<Self>, opened: Opened) {
+    fn serve_stream(self: &Arc<Self>, opened: Opened, grant: &Grant, now: Instant) {
+        let permit = match self
+            .guard
+            .permit(grant, &opened.extensions, opened.id.class(), now)
+        {
+            Ok(permit) => permit,
+            Err(failure) => {
+                let mut core = self.lock();
+                core.session.reset(now, opened.key, failure);
+                core.drop_stream(now, opened.key);
+                return;
+            }
+        };
         match self.services.find(&opened.extensions) {
             Some(Serve::Stream(handler)) => {
                 let key = opened.key;
                 let handler = Arc::clone(handler);
-                let (context, halves) = IncomingStream::new(Arc::clone(self), opened).into_handled();
+                let (context, halves) = IncomingStream::new(Arc::clone(self), opened).into_handled(permit);
                 tokio::spawn(StreamTask::new(Arc::clone(self), key, handler, context, halves));
             }
             None if self.services.keeps_unrouted_streams() => {
@@ -387,7 +450,6 @@ impl Shared {
             }
             serve => {
                 let mut core = self.lock();
-                let now = clock::now();
                 core.session
                     .reset(now, opened.key, not_served(Kind::OPEN, &opened.extensions, serve));
                 core.drop_stream(now, opened.key);

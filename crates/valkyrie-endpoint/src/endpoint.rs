@@ -9,26 +9,37 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use valkyrie_frame::{ErrorCode, Side};
 use valkyrie_proto::{Config, Failure, Session};
+use valkyrie_security::Security;
+use valkyrie_security::policy::PolicyHandle;
+use valkyrie_security::trust::Expect;
 use valkyrie_transport::{Link, Locator, LocatorError, Transport};
 
 use crate::accept::accept_all;
 use crate::driver::Driver;
+use crate::guard::Guard;
 use crate::roster::Roster;
+use crate::secure::{Greeted, Secure};
 use crate::shared::Shared;
-use crate::{ConnectError, Connection, Dialer, EndpointBuilder, ListenError, Redial, Services, clock};
+use crate::{
+    ConnectError, Connection, Dialer, EndpointBuilder, ListenError, Redial, SecurityStats, Services, clock,
+};
 
 /// All the places a program listens on and dials, with the transports, limits and services they share. Cloning is a
 /// reference count; when the last clone is dropped listening ends, and connections live on.
 ///
 /// ```
 /// use bytes::Bytes;
-/// use valkyrie_endpoint::{Endpoint, Services};
+/// use valkyrie_endpoint::{AccessPolicy, Endpoint, Services};
 /// use valkyrie_transport::mem::MemTransport;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let services = Services::builder().unary("echo", "echo", |_, payload| async move { Ok(payload) }).build()?;
-/// let endpoint = Endpoint::builder().transport(MemTransport::new()).services(services).build()?;
+/// let endpoint = Endpoint::builder()
+///     .transport(MemTransport::new())
+///     .services(services)
+///     .policy(AccessPolicy::allow_authenticated())
+///     .build()?;
 /// endpoint.listen("mem://parlour").await?;
 ///
 /// let connection = endpoint.connect("mem://parlour").await?;
@@ -54,6 +65,7 @@ pub(crate) struct Inner {
     services: Services,
     roster: Arc<Roster>,
     on_connection: Option<Arc<OnConnection>>,
+    pub(crate) secure: Arc<Secure>,
     /// One a call to `listen`.
     listeners: Mutex<Vec<AbortHandle>>,
     draining: AtomicBool,
@@ -67,6 +79,7 @@ impl Inner {
         services: Services,
         roster: Arc<Roster>,
         on_connection: Option<Arc<OnConnection>>,
+        secure: Arc<Secure>,
     ) -> Self {
         Self {
             transports,
@@ -75,21 +88,24 @@ impl Inner {
             services,
             roster,
             on_connection,
+            secure,
             listeners: Mutex::default(),
             draining: AtomicBool::new(false),
         }
     }
 
-    /// Begins a session over a link.
-    fn begin(&self, link: Box<dyn Link>, side: Side) -> Result<Connection, ConnectError> {
+    /// Begins a session with a peer that is known.
+    fn begin(&self, greeted: Greeted, side: Side) -> Result<Connection, ConnectError> {
         let Some(place) = self.roster.place() else {
             return Err(ConnectError::Full(self.roster.connections_max()));
         };
-        let local = link.capabilities().peer_credentials.is_some();
+        let local = greeted.link.capabilities().peer_credentials.is_some();
         let config = if local { &self.local_config } else { &self.config };
         let session = Session::new(side, Arc::clone(config), clock::now());
         let roster = Arc::clone(&self.roster);
-        let shared = Arc::new(Shared::new(link, session, self.services.clone(), roster, place));
+        let guard = Guard::new(greeted.identity.clone(), Arc::clone(&self.secure));
+        let services = self.services.clone();
+        let shared = Arc::new(Shared::new(greeted, guard, session, services, roster, place));
         let connection = Connection::new(Arc::clone(&shared));
         let driver = Driver::new(Arc::clone(&shared));
         self.roster.insert(shared);
@@ -97,9 +113,16 @@ impl Inner {
         Ok(connection)
     }
 
-    /// Begins a session over a link that a peer dialled. A link too many is dropped, which its peer notices.
-    pub(crate) fn accepted(self: &Arc<Self>, link: Box<dyn Link>) {
-        let Ok(connection) = self.begin(link, Side::Acceptor) else {
+    /// A peer has dialled. A link too many is dropped, which its peer notices.
+    pub(crate) fn arrived(self: &Arc<Self>, link: Box<dyn Link>) {
+        if self.roster.has_room() {
+            Secure::arrived(self, link);
+        }
+    }
+
+    /// Begins a session with a peer that dialled and is known now.
+    pub(crate) fn accepted(self: &Arc<Self>, greeted: Greeted) {
+        let Ok(connection) = self.begin(greeted, Side::Acceptor) else {
             return;
         };
         if self.draining.load(Ordering::Acquire) {
@@ -173,6 +196,19 @@ impl Endpoint {
     /// # Errors
     /// [`ConnectError`]; nothing is left open.
     pub async fn connect(&self, locator: impl ToLocator) -> Result<Connection, ConnectError> {
+        self.connect_expecting(locator, Expect::Anybody).await
+    }
+
+    /// [`Endpoint::connect`] where only one peer will do: whom this side trusts may still not be whom it wants to talk
+    /// to.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; nothing is left open. It is a [`ConnectError::Handshake`] when somebody else answers.
+    pub async fn connect_expecting(
+        &self,
+        locator: impl ToLocator,
+        expect: Expect,
+    ) -> Result<Connection, ConnectError> {
         let locator = locator.to_locator()?;
         if self.inner.draining.load(Ordering::Acquire) {
             return Err(ConnectError::Draining);
@@ -180,8 +216,8 @@ impl Endpoint {
         let Some(transport) = self.inner.transport(&locator) else {
             return Err(ConnectError::Scheme(locator));
         };
-        let link = transport.dial(&locator).await?;
-        let connection = self.inner.begin(link, Side::Dialer)?;
+        let greeted = self.inner.secure.dial(&**transport, &locator, &expect).await?;
+        let connection = self.inner.begin(greeted, Side::Dialer)?;
         match connection.opened().await {
             Ok(()) => Ok(connection),
             Err(reason) => Err(ConnectError::Session { locator, reason }),
@@ -193,11 +229,24 @@ impl Endpoint {
     /// # Errors
     /// [`ConnectError`] when the locator or its scheme can never work; everything else is the policy's business.
     pub fn dialer(&self, locator: impl ToLocator, redial: Redial) -> Result<Dialer, ConnectError> {
+        self.dialer_expecting(locator, Expect::Anybody, redial)
+    }
+
+    /// [`Endpoint::dialer`] where only one peer will do.
+    ///
+    /// # Errors
+    /// As [`Endpoint::dialer`].
+    pub fn dialer_expecting(
+        &self,
+        locator: impl ToLocator,
+        expect: Expect,
+        redial: Redial,
+    ) -> Result<Dialer, ConnectError> {
         let locator = locator.to_locator()?;
         if self.inner.transport(&locator).is_none() {
             return Err(ConnectError::Scheme(locator));
         }
-        Ok(Dialer::start(self.clone(), locator, redial))
+        Ok(Dialer::start(self.clone(), locator, expect, redial))
     }
 
     /// The connections there are now, dialled and accepted, those that are still opening left out.
@@ -251,6 +300,22 @@ impl Endpoint {
             connection.closed().await;
         }
         closed
+    }
+
+    /// Our identity, whom we trust and what we agree to. Identity and trust can be replaced through it while
+    /// connections live.
+    pub fn security(&self) -> &Security {
+        &self.inner.secure.security
+    }
+
+    /// What peers may do, to be replaced while connections live.
+    pub fn policy(&self) -> &PolicyHandle {
+        &self.inner.secure.policy
+    }
+
+    /// What has been let in and refused, on all connections together.
+    pub fn security_stats(&self) -> SecurityStats {
+        self.inner.secure.stats()
     }
 
     /// The services that peers may call.

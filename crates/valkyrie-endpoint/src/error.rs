@@ -4,8 +4,10 @@ use std::convert::Infallible;
 use std::io;
 
 use thiserror::Error;
-use valkyrie_frame::ErrorCode;
+use valkyrie_frame::{ErrorCode, Family};
 use valkyrie_proto::{ApiMisuse, CloseReason, ConfigError, Culprit, Failure, Message, Refusal};
+use valkyrie_security::handshake::{self, HandshakeError};
+use valkyrie_security::trust::{TrustError, UnknownPeer};
 use valkyrie_transport::{Fault, Locator, LocatorError, TransportError};
 
 use crate::MethodError;
@@ -251,6 +253,9 @@ pub enum BuildError {
     /// The services cannot be served.
     #[error(transparent)]
     Services(#[from] ServicesError),
+    /// This side was given no identity, and one for the life of the endpoint could not be made.
+    #[error("no identity was given, and none could be made: {0}")]
+    Identity(String),
 }
 
 /// Why a set of handlers cannot be served. The caller is at fault.
@@ -309,6 +314,14 @@ pub enum ConnectError {
     /// The transport could not.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// The link was there, and who answered is not known to be whom to talk to.
+    #[error("{locator} was reached and the handshake came to nothing: {source}")]
+    Handshake {
+        /// Where.
+        locator: Locator,
+        /// Why.
+        source: Box<HandshakeError>,
+    },
     /// The link was there, and the session ended before it was open.
     #[error("{locator} was reached and the session did not open: {reason}")]
     Session {
@@ -331,8 +344,31 @@ impl ConnectError {
         match self {
             Self::Locator(_) | Self::Scheme(_) | Self::Draining => false,
             Self::Transport(error) => error.is_transient(),
+            Self::Handshake { source, .. } => match &**source {
+                HandshakeError::LinkLost | HandshakeError::TimedOut | HandshakeError::Busy { .. } => true,
+                // Whoever is in between now may not be for ever.
+                HandshakeError::Noise(_) | HandshakeError::Open(_) | HandshakeError::RefusedInClear(_) => {
+                    true
+                }
+                HandshakeError::Refused(refusal) => {
+                    !matches!(refusal.code.family(), Some(Family::Auth | Family::Security))
+                }
+                _ => false,
+            },
             Self::Session { reason, .. } => reason.is_transient(),
             Self::Full(_) => true,
+        }
+    }
+
+    /// Who answered, when nobody vouches for it and somebody may be asked: what it gives can be
+    /// [remembered](valkyrie_security::Trust::remember), after which the same attempt succeeds.
+    pub fn unknown_peer(&self) -> Option<&UnknownPeer> {
+        match self {
+            Self::Handshake { source, .. } => match &**source {
+                HandshakeError::Trust(TrustError::Unknown(peer)) => Some(peer),
+                _ => None,
+            },
+            _ => None,
         }
     }
 
@@ -344,6 +380,11 @@ impl ConnectError {
                 Fault::Peer => Culprit::Peer,
                 Fault::Network => Culprit::Network,
                 _ => Culprit::Caller,
+            },
+            Self::Handshake { source, .. } => match source.culprit() {
+                handshake::Culprit::Us => Culprit::Caller,
+                handshake::Culprit::Nobody => Culprit::Network,
+                handshake::Culprit::Peer => Culprit::Peer,
             },
             Self::Session { reason, .. } => reason.culprit().unwrap_or(Culprit::Peer),
         }

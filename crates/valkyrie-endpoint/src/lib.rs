@@ -12,8 +12,10 @@
 //! of a connection, and `core` is what they share.
 
 mod accept;
+mod audit;
 mod builder;
 mod call;
+mod channel;
 mod clock;
 mod connection;
 mod context;
@@ -22,11 +24,15 @@ mod dialer;
 mod driver;
 mod endpoint;
 mod error;
+mod greeting;
+mod guard;
 mod handler;
 mod method;
 mod notify;
 mod redial;
+mod resume;
 mod roster;
+mod secure;
 mod services;
 mod shared;
 mod stream;
@@ -35,6 +41,7 @@ mod task;
 mod wait;
 mod worker;
 
+pub use audit::SecurityStats;
 pub use builder::EndpointBuilder;
 pub use call::Call;
 pub use connection::{Connection, ConnectionStats};
@@ -48,6 +55,7 @@ pub use error::{
 pub use method::{Method, MethodError, ToMethod};
 pub use notify::Notify;
 pub use redial::{Redial, WhileDown};
+pub use secure::PlainRule;
 pub use services::{Services, ServicesBuilder, Shape};
 pub use stream::{IncomingStream, Open, RecvStream, SendStream};
 
@@ -55,4 +63,8 @@ pub use valkyrie_frame::{Class, ErrorCode, Extensions, Kind, Priority, Side};
 pub use valkyrie_proto::{
     ApiMisuse, CloseReason, Config, Culprit, Failure, Keepalive, Limits, Message, Policy, Refusal, Stats,
 };
+pub use valkyrie_security::handshake::{HandshakeError, HandshakeLimits};
+pub use valkyrie_security::policy::{Policy as AccessPolicy, PolicyHandle};
+pub use valkyrie_security::trust::Expect;
+pub use valkyrie_security::{Security, Verified};
 pub use valkyrie_transport::{Link, Listener, Locator, Transport, TransportError};

@@ -6,14 +6,16 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crate::driver::SOON;
+use crate::secure::Secure;
 use crate::shared::Shared;
-use crate::sweep;
+use crate::{clock, sweep};
 
 /// Who is connected. Shared by the endpoint and every connection of it.
 #[derive(Debug)]
 pub(crate) struct Roster {
     state: Mutex<State>,
     connections_max: usize,
+    secure: Arc<Secure>,
 }
 
 #[derive(Debug, Default)]
@@ -26,13 +28,18 @@ struct State {
     awake: Vec<Arc<Shared>>,
     /// Ticks since the last sweep over everybody.
     ticks: u32,
+    /// The trust that everybody was last judged by.
+    trust_version: u64,
+    /// The policy that everybody was last told of.
+    policy_version: u64,
 }
 
 impl Roster {
-    pub(crate) fn new(connections_max: usize) -> Self {
+    pub(crate) fn new(connections_max: usize, secure: Arc<Secure>) -> Self {
         Self {
             state: Mutex::default(),
             connections_max,
+            secure,
         }
     }
 
@@ -44,6 +51,11 @@ impl Roster {
         }
         state.next += 1;
         Some(state.next)
+    }
+
+    /// Whether one more connection may begin, for now.
+    pub(crate) fn has_room(&self) -> bool {
+        self.lock().live.len() < self.connections_max
     }
 
     pub(crate) fn connections_max(&self) -> usize {
@@ -91,24 +103,44 @@ impl Roster {
             .collect::<Vec<_>>();
         self.lock().awake.append(&mut still);
         if sweeps {
-            self.sweep(now + SOON);
+            self.sweep(now, now + SOON);
         }
         true
     }
 
-    /// Wakes the drivers for which something is due before `horizon`.
-    fn sweep(&self, horizon: Instant) {
-        let state = self.lock();
+    /// Wakes the drivers for which something is due before `horizon`, and all of them when there is a new policy: a
+    /// stream on which nothing happens has to end as well. Those whose peers are not to be believed any more are
+    /// closed.
+    fn sweep(&self, now: Instant, horizon: Instant) {
+        let unix = clock::unix_now();
+        let mut state = self.lock();
+        let (trust_version, policy_version) = self.secure.versions();
+        let judges = std::mem::replace(&mut state.trust_version, trust_version) != trust_version;
+        let tells = std::mem::replace(&mut state.policy_version, policy_version) != policy_version;
         let mut drivers = Vec::new();
+        let mut suspects = Vec::new();
         for shared in state.live.values() {
+            if judges || shared.guard.is_over(now, unix) {
+                suspects.push(Arc::clone(shared));
+            }
             let core = shared.lock();
             let due = core.session.poll_timeout();
-            if due.is_some_and(|at| at <= horizon && core.armed.is_none_or(|armed| at < armed)) {
+            let due = due.is_some_and(|at| at <= horizon && core.armed.is_none_or(|armed| at < armed));
+            if due || tells {
                 drivers.extend(core.driver.clone());
             }
         }
         drop(state);
         drivers.into_iter().for_each(Waker::wake);
+        if suspects.is_empty() {
+            return;
+        }
+        let trust = self.secure.security.trust().load();
+        for shared in suspects {
+            if let Some(failure) = shared.guard.dismissal(&trust, now, unix) {
+                shared.dismiss(failure);
+            }
+        }
     }
 
     /// Whoever swept is gone; the next connection finds another.

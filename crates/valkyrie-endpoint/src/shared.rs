@@ -27,12 +27,15 @@ use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
 use valkyrie_frame::Batch;
-use valkyrie_proto::{Event, Session, Side};
+use valkyrie_proto::{Event, Failure, Session, Side};
 use valkyrie_transport::{Lane, Link, READ_CHUNK_BYTES};
 
+use crate::channel::Channel;
 use crate::clock;
 use crate::core::{Arrivals, Core};
+use crate::guard::Guard;
 use crate::roster::Roster;
+use crate::secure::Greeted;
 use crate::services::Services;
 use crate::worker;
 
@@ -48,6 +51,8 @@ pub(crate) struct Shared {
     /// closes it.
     pub(crate) handles: AtomicU64,
     pub(crate) counters: Counters,
+    /// Who the peer is and what it may do.
+    pub(crate) guard: Guard,
     /// Who is at the other end, for people.
     pub(crate) peer: Box<str>,
 }
@@ -89,6 +94,8 @@ pub(crate) struct LinkState {
     pub(crate) deaf: bool,
     /// The beginning of a frame.
     input: BytesMut,
+    /// What seals and opens what goes through the link, on a connection whose records are sealed.
+    pub(crate) channel: Option<Box<Channel>>,
 }
 
 /// How soon what was pushed should be written.
@@ -109,30 +116,59 @@ enum Flush {
 
 impl Shared {
     pub(crate) fn new(
-        link: Box<dyn Link>,
-        session: Session,
+        greeted: Greeted,
+        guard: Guard,
+        mut session: Session,
         services: Services,
         roster: Arc<Roster>,
         id: u64,
     ) -> Self {
+        let now = clock::now();
+        let Greeted {
+            link,
+            mut channel,
+            mut input,
+            ..
+        } = greeted;
+        // What the peer has sent right behind its handshake is taken before anything is read.
+        let mut fault = None;
+        if let Some(channel) = &mut channel {
+            fault = channel.open(now, &mut input).err();
+        }
+        let mut deaf = !input.is_empty() && session.handle_input(now, &mut input).is_err();
+        if let Some(fault) = fault {
+            guard.note_fault(&fault);
+            fault.end(&mut session, now);
+            deaf = true;
+        }
         Self {
             side: session.side(),
             peer: link.peer().into_boxed_str(),
-            core: Mutex::new(Core::new(session, clock::now())),
+            core: Mutex::new(Core::new(session, now)),
             link: Mutex::new(LinkState {
                 link: Some(link),
                 unsent: None,
                 failed: false,
                 driver: None,
-                deaf: false,
-                input: BytesMut::new(),
+                deaf,
+                input,
+                channel,
             }),
+            guard,
             services,
             roster,
             id,
             handles: AtomicU64::new(0),
             counters: Counters::default(),
         }
+    }
+
+    /// Ends the connection because its peer is not to be believed any more.
+    pub(crate) fn dismiss(&self, failure: Failure) {
+        let mut core = self.lock();
+        core.session.close(clock::now(), failure);
+        // The driver writes: whoever says this has others to look after.
+        self.commit(core, Urgency::Soon);
     }
 
     #[inline]
@@ -245,7 +281,7 @@ impl Shared {
         };
         for _ in 0..rounds {
             let mut more = true;
-            if batch.is_empty() {
+            if batch.is_empty() && !state.channel.as_ref().is_some_and(|channel| channel.is_writing()) {
                 let mut core = self.lock();
                 core.flush_pending = false;
                 core.wire_blocked = false;
@@ -260,7 +296,11 @@ impl Shared {
                 drop(core);
                 wakers.into_iter().for_each(Waker::wake);
             }
-            match write_out(&mut **link, cx, &mut batch) {
+            let written = match &mut state.channel {
+                None => write_out(&mut **link, cx, &mut batch),
+                Some(channel) => channel.write_out(&mut **link, cx, now, &mut batch),
+            };
+            match written {
                 Poll::Ready(Ok(())) if more => {}
                 Poll::Ready(Ok(())) => {
                     worker::put_batch(batch);
@@ -273,7 +313,12 @@ impl Shared {
                     return Poll::Ready(Transmitted::Failed);
                 }
                 Poll::Pending => {
-                    state.unsent = Some(batch);
+                    if batch.is_empty() {
+                        // The channel holds what is left of it.
+                        worker::put_batch(batch);
+                    } else {
+                        state.unsent = Some(batch);
+                    }
                     self.lock().wire_blocked = true;
                     return Poll::Pending;
                 }
@@ -356,6 +401,7 @@ impl LinkState {
         self.unsent = None;
         self.driver = None;
         self.input = BytesMut::new();
+        self.channel = None;
     }
 
     /// Keeps the waker that writers in the driver's place register with the link.
@@ -417,9 +463,9 @@ mod tests {
     /// What an idle connection costs is these two, the session's settings, and what the runtime and the link take.
     #[test]
     fn a_connection_is_small() {
-        assert!(size_of::<Shared>() <= 768, "{}", size_of::<Shared>());
+        assert!(size_of::<Shared>() <= 800, "{}", size_of::<Shared>());
         assert!(size_of::<Driver>() <= 64, "{}", size_of::<Driver>());
-        assert!(size_of::<LinkState>() <= 80, "{}", size_of::<LinkState>());
+        assert!(size_of::<LinkState>() <= 88, "{}", size_of::<LinkState>());
     }
 
     #[test]

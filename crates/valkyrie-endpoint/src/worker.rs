@@ -30,6 +30,8 @@ thread_local! {
     /// Room for a read, once this thread has seen large frames.
     static ROOM: Cell<usize> = const { Cell::new(READ_CHUNK_BYTES) };
     static BATCH: Cell<Option<Box<Batch>>> = const { Cell::new(None) };
+    static SEALED: Cell<Option<BytesMut>> = const { Cell::new(None) };
+    static CIPHERTEXT: Cell<Option<BytesMut>> = const { Cell::new(None) };
     static PASS: Cell<Option<Box<Pass>>> = const { Cell::new(None) };
     static INDEX: usize = NEXT_INDEX.fetch_add(1, Ordering::Relaxed);
 }
@@ -120,6 +122,44 @@ pub(crate) fn put_batch(batch: Box<Batch>) {
         let _ = BATCH.try_with(|cell| cell.set(Some(batch)));
     }
 }
+
+/// The thread's buffer to seal into, empty.
+#[inline]
+pub(crate) fn take_sealed() -> BytesMut {
+    SEALED.try_with(Cell::take).ok().flatten().unwrap_or_default()
+}
+
+#[inline]
+pub(crate) fn put_sealed(sealed: BytesMut) {
+    put_records(&SEALED, sealed);
+}
+
+/// The thread's buffer to read records into, empty and with room for a read.
+#[inline]
+pub(crate) fn take_ciphertext() -> BytesMut {
+    let mut records = CIPHERTEXT.try_with(Cell::take).ok().flatten().unwrap_or_default();
+    // Nobody holds a slice of it, so what has room is moved back to its beginning.
+    if !records.try_reclaim(READ_CHUNK_BYTES) {
+        records = BytesMut::new();
+    }
+    records
+}
+
+#[inline]
+pub(crate) fn put_ciphertext(records: BytesMut) {
+    put_records(&CIPHERTEXT, records);
+}
+
+/// Keeps a buffer of records, unless somebody's large frames made it one that few need.
+fn put_records(cell: &'static std::thread::LocalKey<Cell<Option<BytesMut>>>, mut records: BytesMut) {
+    records.clear();
+    if (1..=RECORDS_BYTES_MAX).contains(&records.capacity()) {
+        let _ = cell.try_with(|cell| cell.set(Some(records)));
+    }
+}
+
+/// The largest buffer of records that a thread keeps: a full batch and its overhead, with room to spare.
+const RECORDS_BYTES_MAX: usize = 512 * 1024;
 
 /// The thread's lists for one pass, empty.
 #[inline]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use valkyrie_endpoint::{
     BuildError, CallError, Class, ConnectError, Connection, Dialer, DialerError, Endpoint, Kind, Locator,
-    Message, OpenError, RecvError, Redial, SendError, WhileDown,
+    Message, OpenError, PlainRule, RecvError, Redial, SendError, WhileDown,
 };
 use valkyrie_transport_tcp::TcpTransport;
 use valkyrie_transport_uds::UdsTransport;
@@ -109,6 +109,7 @@ impl CiClient {
     ) -> Result<Self, ClientError> {
         let endpoint = Endpoint::builder()
             .transport(TcpTransport::new())
+            .plain(PlainRule::Always)
             .transport(UdsTransport::new())
             .build()?;
         // Dialled once by hand, because here a refusal is an answer and not a reason to try again.

@@ -15,7 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use valkyrie_endpoint::{BuildError, ConnectError, DialerError, Endpoint, Locator, Redial, WhileDown};
+use valkyrie_endpoint::{
+    BuildError, ConnectError, DialerError, Endpoint, Locator, PlainRule, Redial, WhileDown,
+};
 use valkyrie_transport_tcp::TcpTransport;
 use valkyrie_transport_uds::UdsTransport;
 
@@ -134,6 +136,7 @@ pub async fn run(
     crate::process::adopt_orphans().map_err(RunnerError::Adopt)?;
     let endpoint = Endpoint::builder()
         .transport(TcpTransport::new())
+        .plain(PlainRule::Always)
         .transport(UdsTransport::new())
         .build()?;
     let redial = Redial {

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use valkyrie_endpoint::{
-    BuildError, Endpoint, ErrorCode, Failure, ListenError, Locator, Services, ServicesError,
+    BuildError, Endpoint, ErrorCode, Failure, ListenError, Locator, PlainRule, Services, ServicesError,
 };
 use valkyrie_transport_tcp::TcpTransport;
 use valkyrie_transport_uds::UdsTransport;
@@ -139,6 +139,7 @@ impl RustCIControlPlane {
         });
         let endpoint = Endpoint::builder()
             .transport(TcpTransport::new())
+            .plain(PlainRule::Always)
             .transport(UdsTransport::new())
             .services(services(&plane)?)
             .build()?;

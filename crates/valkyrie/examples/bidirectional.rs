@@ -4,10 +4,12 @@
 use std::error::Error;
 use std::time::Duration;
 
-use valkyrie::{CallError, Services};
+use valkyrie::{AccessPolicy, CallError, Services};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
+    // Nobody may call anything on either side unless a policy says so.
+    let policy = AccessPolicy::allow_authenticated;
     // The server asks its caller for its name before it answers. The nested call inherits what is left of the
     // caller's deadline by itself.
     let services = Services::builder()
@@ -16,14 +18,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
             Ok([&greeting[..], b", ", &name[..]].concat().into())
         })
         .build()?;
-    let server = valkyrie::endpoint().services(services).build()?;
+    let server = valkyrie::endpoint().services(services).policy(policy()).build()?;
     server.listen("mem://greeter").await?;
 
     // A client serves on the connection that it dialled.
     let friendly = Services::builder()
         .unary("client", "name", |_, _| async { Ok("Brynhild".into()) })
         .build()?;
-    let client = valkyrie::endpoint().services(friendly).build()?;
+    let client = valkyrie::endpoint().services(friendly).policy(policy()).build()?;
     let connection = client.connect("mem://greeter").await?;
     let answer = connection.call(("greeter", "greet"), "Hail").await?;
     say(&format!("the server says: {}", String::from_utf8_lossy(&answer)));
@@ -32,7 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let silent = Services::builder()
         .unary("client", "name", |_, _| std::future::pending())
         .build()?;
-    let client = valkyrie::endpoint().services(silent).build()?;
+    let client = valkyrie::endpoint().services(silent).policy(policy()).build()?;
     let connection = client.connect("mem://greeter").await?;
     let call = connection
         .call(("greeter", "greet"), "Hail")

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use valkyrie::{Method, Services};
+use valkyrie::{AccessPolicy, Method, Services};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -12,7 +12,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let services = Services::builder()
         .unary("echo", "echo", |_context, payload| async move { Ok(payload) })
         .build()?;
-    let server = valkyrie::endpoint().services(services).build()?;
+    let policy = AccessPolicy::allow_authenticated();
+    let server = valkyrie::endpoint().services(services).policy(policy).build()?;
     let path = std::env::temp_dir().join(format!("valkyrie-echo-{}.sock", std::process::id()));
     let place = server.listen(&format!("uds://{}", path.display())).await?;
 

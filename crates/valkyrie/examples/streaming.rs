@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use bytes::Bytes;
-use valkyrie::{Class, ErrorCode, Failure, Services};
+use valkyrie::{AccessPolicy, Class, ErrorCode, Failure, Services};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -21,7 +21,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
             Ok(())
         })
         .build()?;
-    let server = valkyrie::endpoint().services(services).build()?;
+    let policy = AccessPolicy::allow_authenticated();
+    let server = valkyrie::endpoint().services(services).policy(policy).build()?;
     let place = server.listen("tcp://127.0.0.1:0").await?;
 
     let client = valkyrie::endpoint().build()?;

@@ -1,14 +1,15 @@
 //! Valkyrie: one binary protocol, one session and one API over any link.
 //!
 //! ```
-//! use valkyrie::{Method, Services};
+//! use valkyrie::{AccessPolicy, Method, Services};
 //!
 //! #[tokio::main(flavor = "current_thread")]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let services = Services::builder()
 //!         .unary("greeter", "hello", |_, name| async move { Ok([b"Hello, ", &name[..]].concat().into()) })
 //!         .build()?;
-//!     let server = valkyrie::endpoint().services(services).build()?;
+//!     let policy = AccessPolicy::allow_authenticated();
+//!     let server = valkyrie::endpoint().services(services).policy(policy).build()?;
 //!     let place = server.listen("tcp://127.0.0.1:0").await?;
 //!
 //!     let client = valkyrie::endpoint().build()?;
@@ -32,17 +33,20 @@
 //! | serving | [`Services`], [`Context`] |
 //! | messages both ways | [`SendStream`], [`RecvStream`] |
 //! | a connection that is kept up | [`Dialer`], [`Redial`] |
+//! | who may call what | [`AccessPolicy`], [`PolicyHandle`] |
+//! | who one is, and whom one trusts | [`Security`], [`Verified`], [`Expect`] |
 //! | limits, shares, keepalive, budgets | [`Config`] |
 //! | the codec alone | `valkyrie-frame` |
 //! | a transport of one's own | [`Transport`], [`Listener`], [`Link`] |
 
 pub use valkyrie_endpoint::{
-    ApiMisuse, BuildError, Call, CallError, Class, CloseReason, Config, ConnectError, Connection,
-    ConnectionStats, Context, Culprit, Dialer, DialerError, Endpoint, EndpointBuilder, ErrorCode, Extensions,
-    Failure, IncomingStream, Keepalive, Kind, Limits, Link, ListenError, Listener, Locator, Message, Method,
-    MethodError, Notify, NotifyError, Open, OpenError, PingError, Policy, Priority, Processed, RecvError,
-    RecvStream, Redial, Refusal, SendError, SendStream, Services, ServicesBuilder, ServicesError, Shape,
-    Side, Stats, ToLocator, ToMethod, Transport, TransportError, WhileDown,
+    AccessPolicy, ApiMisuse, BuildError, Call, CallError, Class, CloseReason, Config, ConnectError,
+    Connection, ConnectionStats, Context, Culprit, Dialer, DialerError, Endpoint, EndpointBuilder, ErrorCode,
+    Expect, Extensions, Failure, HandshakeError, HandshakeLimits, IncomingStream, Keepalive, Kind, Limits,
+    Link, ListenError, Listener, Locator, Message, Method, MethodError, Notify, NotifyError, Open, OpenError,
+    PingError, PlainRule, Policy, PolicyHandle, Priority, Processed, RecvError, RecvStream, Redial, Refusal,
+    Security, SecurityStats, SendError, SendStream, Services, ServicesBuilder, ServicesError, Shape, Side,
+    Stats, ToLocator, ToMethod, Transport, TransportError, Verified, WhileDown,
 };
 pub use valkyrie_transport::mem::MemTransport;
 pub use valkyrie_transport_tcp::TcpTransport;
@@ -52,11 +56,17 @@ pub use valkyrie_transport_uds::UdsTransport;
 pub use valkyrie_frame as frame;
 /// The session as a sans-IO state machine.
 pub use valkyrie_proto as proto;
+/// Identities, trust, policies and suites.
+pub use valkyrie_security as security;
 /// The contracts that transports implement.
 pub use valkyrie_transport as transport;
 
 /// Starts building an endpoint that knows `tcp`, `uds` and `mem`. A transport added for one of these schemes takes the
 /// place of the one that is there.
+///
+/// Connections are encrypted and both ends know who the other is. Without an identity the endpoint is somebody new for
+/// as long as it lives, which is enough between programs of one machine; see [`EndpointBuilder::security`]. Nobody may
+/// call anything that [`EndpointBuilder::policy`] does not permit.
 ///
 /// `mem` names belong to the whole process, so that two endpoints of one program meet.
 pub fn endpoint() -> EndpointBuilder {

@@ -57,6 +57,7 @@ pub(super) async fn serve(socket: Socket, ready: Ready) -> Result<(), Failure> {
 
 fn endpoint(services: Services) -> Result<Endpoint, Failure> {
     valkyrie::endpoint()
+        .plain(valkyrie::PlainRule::Always)
         .services(services)
         .build()
         .map_err(Failure::of(NAME))

@@ -8,8 +8,9 @@ use valkyrie_frame::{Class, Extensions, StreamId};
 use valkyrie_proto::{Failure, Opened, StreamKey};
 
 use crate::context::Subject;
+use crate::guard::Permit;
 use crate::shared::{Shared, Urgency};
-use crate::{Connection, Context, RecvStream, SendStream, clock};
+use crate::{Connection, Context, RecvStream, SendStream, Verified, clock};
 
 /// A stream that the peer opened and nobody has taken yet. Dropping it resets the stream.
 #[derive(Debug)]
@@ -49,6 +50,11 @@ impl IncomingStream {
         self.extensions.route()
     }
 
+    /// Who the peer is, as it has proved.
+    pub fn identity(&self) -> &Verified {
+        self.shared.guard.identity()
+    }
+
     /// The extensions that came with the opening.
     pub fn extensions(&self) -> &Extensions {
         &self.extensions
@@ -84,7 +90,7 @@ impl IncomingStream {
     }
 
     /// The stream and its circumstances for a handler, which holds the stream beside the two halves.
-    pub(crate) fn into_handled(mut self) -> (Context, (SendStream, RecvStream)) {
+    pub(crate) fn into_handled(mut self, permit: Permit) -> (Context, (SendStream, RecvStream)) {
         self.taken = true;
         {
             let mut core = self.shared.lock();
@@ -95,6 +101,7 @@ impl IncomingStream {
         }
         let context = Context::new(
             Arc::clone(&self.shared),
+            permit,
             Subject::Stream(self.key),
             self.id,
             self.deadline,

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use valkyrie_endpoint::{
-    BuildError, CallError, Class, Config, ConnectError, Endpoint, ErrorCode, Failure, Method, Priority,
-    Processed, Refusal, Services, ServicesError, Shape,
+    AccessPolicy, BuildError, CallError, Class, Config, ConnectError, Endpoint, ErrorCode, Failure, Method,
+    Priority, Processed, Refusal, Services, ServicesError, Shape,
 };
 use valkyrie_transport::mem::MemTransport;
 
@@ -129,7 +129,9 @@ async fn class_and_priority_arrive() {
         })
         .build()
         .unwrap();
-    let pair = Pair::new(services).await;
+    // The critical class is for those to whom it is given by name.
+    let (policy, config) = (AccessPolicy::allow_all(), Config::default());
+    let pair = Pair::permitting(policy, services, Services::default(), config).await;
     for class in Class::ALL {
         let call = pair
             .connection
@@ -357,6 +359,7 @@ async fn on_connection_is_told_of_every_peer() {
     let client = Endpoint::builder()
         .transport(transport)
         .services(echo())
+        .policy(AccessPolicy::allow_authenticated())
         .build()
         .unwrap();
     let _connection = client.connect("mem://server").await.unwrap();

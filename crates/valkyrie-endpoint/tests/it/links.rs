@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use valkyrie_endpoint::{Connection, Endpoint, Listener, Locator, Services, Transport, TransportError};
+use valkyrie_endpoint::{
+    AccessPolicy, Connection, Endpoint, Listener, Locator, Services, Transport, TransportError,
+};
 use valkyrie_transport::mem::MemTransport;
 use valkyrie_transport::{Action, BoxFuture, Link};
 use valkyrie_transport_tcp::TcpTransport;
@@ -21,6 +23,7 @@ fn endpoint(services: Services) -> Endpoint {
         .transport(UdsTransport::default())
         .transport(MemTransport::process_wide())
         .services(services)
+        .policy(AccessPolicy::allow_authenticated())
         .build()
         .unwrap()
 }
@@ -113,6 +116,7 @@ async fn connections_beyond_the_limit_are_hung_up_on_and_the_others_live() {
     let server = Endpoint::builder()
         .transport(TcpTransport::default())
         .services(echo())
+        .policy(AccessPolicy::allow_authenticated())
         .connections_max(2)
         .build()
         .unwrap();
@@ -184,6 +188,7 @@ async fn the_accept_loop_survives_a_listener_that_fails() {
     let server = Endpoint::builder()
         .transport(transport.clone())
         .services(echo())
+        .policy(AccessPolicy::allow_authenticated())
         .build()
         .unwrap();
     let bound = server.listen("mem://flaky").await.unwrap();
@@ -204,6 +209,7 @@ async fn a_link_that_breaks_ends_the_connection_and_its_calls() {
     let server = Endpoint::builder()
         .transport(transport.clone())
         .services(services)
+        .policy(AccessPolicy::allow_authenticated())
         .build()
         .unwrap();
     // The server lives on a runtime of its own, which is shut down under it.

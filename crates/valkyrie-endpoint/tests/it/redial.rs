@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use valkyrie_endpoint::{CallError, Culprit, DialerError, Endpoint, Processed, Redial, Services, WhileDown};
+use valkyrie_endpoint::{
+    AccessPolicy, CallError, Culprit, DialerError, Endpoint, Processed, Redial, Services, WhileDown,
+};
 use valkyrie_transport::mem::MemTransport;
 
 use crate::support::{echo, within};
@@ -14,6 +16,7 @@ fn endpoint(transport: &MemTransport, services: Services) -> Endpoint {
     Endpoint::builder()
         .transport(transport.clone())
         .services(services)
+        .policy(AccessPolicy::allow_authenticated())
         .build()
         .unwrap()
 }

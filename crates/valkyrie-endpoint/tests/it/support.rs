@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use valkyrie_endpoint::{Config, Connection, Endpoint, Services};
+use valkyrie_endpoint::{AccessPolicy, Config, Connection, Endpoint, Services};
 use valkyrie_transport::mem::MemTransport;
 
 /// A server, a client and what connects them. Dropping it ends all of them.
@@ -20,10 +20,27 @@ impl Pair {
     }
 
     pub(crate) async fn with(services: Services, client_services: Services, config: Config) -> Self {
+        Self::permitting(
+            AccessPolicy::allow_authenticated(),
+            services,
+            client_services,
+            config,
+        )
+        .await
+    }
+
+    /// A pair of which both sides may do what `policy` says.
+    pub(crate) async fn permitting(
+        policy: AccessPolicy,
+        services: Services,
+        client_services: Services,
+        config: Config,
+    ) -> Self {
         let transport = MemTransport::new();
         let build = |services| {
             let builder = Endpoint::builder().transport(transport.clone());
-            builder.services(services).config(config.clone()).build().unwrap()
+            let builder = builder.services(services).config(config.clone());
+            builder.policy(policy.clone()).build().unwrap()
         };
         let (server, client) = (build(services), build(client_services));
         server.listen("mem://server").await.unwrap();

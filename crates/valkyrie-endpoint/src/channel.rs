@@ -1,0 +1,173 @@
+//! What is between the session and the link of a connection whose records are sealed.
+//!
+//! It sits beside the link, behind the same lock, so that a batch is sealed exactly once and records leave in the order
+//! in which they were numbered. Like everything else here it owns no buffer while nothing is under way: what arrives is
+//! read into the thread's buffer, and only the beginning of a record is kept.
+
+use std::io::IoSlice;
+use std::mem;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::{Buf, BytesMut};
+use valkyrie_frame::Batch;
+use valkyrie_proto::{Failure, Session};
+use valkyrie_security::channel::{Opener, Sealer};
+use valkyrie_security::handshake::{After, Aftermath};
+use valkyrie_transport::{Lane, Link, READ_CHUNK_BYTES};
+
+use crate::resume::Remember;
+use crate::worker;
+
+/// Both directions of a sealed connection.
+pub(crate) struct Channel {
+    sealer: Box<Sealer>,
+    opener: Box<Opener>,
+    /// What understands the records that are not the session's, while such a record is due.
+    aftermath: Aftermath,
+    /// Where what the acceptor gives us to resume with goes.
+    remember: Option<Remember>,
+    /// Records that the link has not taken yet.
+    unsent: BytesMut,
+    /// What has arrived and is not opened: while the driver works the thread's buffer, else the beginning of a record.
+    input: BytesMut,
+}
+
+/// Why nothing more comes out of a channel.
+pub(crate) enum Fault {
+    /// The bytes are not what the peer sent.
+    Broken(Failure),
+    /// The peer refuses us after all.
+    Refused(Failure),
+}
+
+impl Fault {
+    /// Ends the session for it.
+    pub(crate) fn end(self, session: &mut Session, now: Instant) {
+        match self {
+            Self::Broken(failure) => session.handle_broken(now, failure),
+            Self::Refused(failure) => session.handle_refused(now, failure),
+        }
+    }
+}
+
+impl Channel {
+    /// A channel whose peer has sent `input` already.
+    pub(crate) fn new(
+        sealer: Box<Sealer>,
+        opener: Box<Opener>,
+        aftermath: Aftermath,
+        remember: Option<Remember>,
+        input: BytesMut,
+    ) -> Self {
+        Self {
+            sealer,
+            opener,
+            aftermath,
+            remember,
+            unsent: BytesMut::new(),
+            input,
+        }
+    }
+
+    /// Whether there are records that the link has not taken.
+    pub(crate) fn is_writing(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    /// Seals a batch, which is empty afterwards, and writes records until there is none or the link is full.
+    pub(crate) fn write_out(
+        &mut self,
+        link: &mut dyn Link,
+        cx: &mut Context<'_>,
+        now: Instant,
+        batch: &mut Batch,
+    ) -> Poll<std::io::Result<()>> {
+        if !batch.is_empty() {
+            debug_assert!(
+                self.unsent.is_empty(),
+                "records are written in the order they were sealed"
+            );
+            self.unsent = worker::take_sealed();
+            if let Err(error) = self.sealer.seal(now, batch.chunks(), &mut self.unsent) {
+                return Poll::Ready(Err(std::io::Error::other(error)));
+            }
+            batch.advance(batch.len());
+        }
+        while !self.unsent.is_empty() {
+            let written = match link.poll_write(cx, Lane::FIRST, &[IoSlice::new(&self.unsent)]) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(written)) => written,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            };
+            self.unsent.advance(written);
+        }
+        worker::put_sealed(mem::take(&mut self.unsent));
+        Poll::Ready(Ok(()))
+    }
+
+    /// Gives the channel a buffer to read into.
+    pub(crate) fn begin_pass(&mut self) {
+        if self.input.is_empty() {
+            self.input = worker::take_ciphertext();
+        } else if self.input.capacity() < READ_CHUNK_BYTES {
+            let mut roomy = worker::take_ciphertext();
+            roomy.extend_from_slice(&self.input);
+            self.input = roomy;
+        }
+    }
+
+    /// Gives the buffer back. Of a record that has begun the bytes are kept, and no more than those.
+    pub(crate) fn end_pass(&mut self) {
+        let mut used = mem::take(&mut self.input);
+        if !used.is_empty() {
+            let mut kept = BytesMut::with_capacity(used.len());
+            kept.extend_from_slice(&used);
+            self.input = kept;
+            used.clear();
+        }
+        worker::put_ciphertext(used);
+    }
+
+    /// Reads once.
+    pub(crate) fn poll_read(
+        &mut self,
+        link: &mut dyn Link,
+        cx: &mut Context<'_>,
+    ) -> Poll<std::io::Result<usize>> {
+        link.poll_read(cx, Lane::FIRST, &mut self.input)
+    }
+
+    /// Opens what has arrived and appends it to `plain`.
+    ///
+    /// On an error `plain` holds what was sound before it, and the channel gives nothing any more.
+    pub(crate) fn open(&mut self, now: Instant, plain: &mut BytesMut) -> Result<(), Fault> {
+        if plain.capacity() - plain.len() < self.input.len() {
+            // As much as a link without records reads at once, so that the buffer serves again.
+            plain.reserve(self.input.len().max(READ_CHUNK_BYTES));
+        }
+        while let Some(control) = self
+            .opener
+            .open(now, &mut self.input, plain)
+            .map_err(|error| Fault::Broken(Failure::new(error.code(), error.to_string())))?
+        {
+            let after = self.aftermath.handle(&control);
+            match after.map_err(|error| Fault::Broken(Failure::new(error.code(), error.to_string())))? {
+                After::Accepted(known) => {
+                    if let Some(remember) = self.remember.take() {
+                        remember.keep(now, known);
+                    }
+                }
+                After::Refused(refusal) => {
+                    let mut failure = Failure::new(refusal.code, refusal.text);
+                    failure.retry_after_ms = refusal.retry_after_ms;
+                    return Err(Fault::Refused(failure));
+                }
+                // Later kinds are none of this version's.
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
