@@ -221,6 +221,19 @@ impl EpochKeys {
         tag.as_ref().try_into().map_err(|_| Unspecified)
     }
 
+    /// Encrypts `plain` into `sealed`, which has room for the tag as well.
+    pub(super) fn seal_from(
+        &self,
+        number: u64,
+        header: &[u8],
+        plain: &[u8],
+        sealed: &mut [u8],
+    ) -> Result<(), Unspecified> {
+        let (ciphertext, tag) = sealed.split_at_mut_checked(plain.len()).ok_or(Unspecified)?;
+        self.key
+            .seal_out_of_place_scatter(self.nonce(number), Aad::from(header), plain, ciphertext, &[], tag)
+    }
+
     /// Verifies and decrypts `sealed`, ciphertext and tag, into `plain`, which is as long as the ciphertext.
     pub(super) fn open(
         &self,

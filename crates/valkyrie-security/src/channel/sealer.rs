@@ -49,8 +49,8 @@ impl Sealer {
 
     /// Appends `chunks`, put together, to `out` as data records, as few as the record size permits.
     ///
-    /// Chunks are copied once, into `out`, and encrypted there. Nothing else is allocated. No bytes at all are no
-    /// record.
+    /// What fills a record by itself is encrypted into `out`; smaller chunks are copied there and encrypted in place. Nothing is
+    /// allocated but what `out` grows by. No bytes at all are no record.
     ///
     /// # Errors
     /// [`SealError::Exhausted`] and [`SealError::Cipher`]: `out` is as it was, the sealer is closed and the
@@ -71,15 +71,22 @@ impl Sealer {
                         Some(start) => start,
                         None => sealer.begin(now, sealer.content_max, out)?,
                     };
-                    let room = sealer.content_max - (out.len() - start - RECORD_HEADER_BYTES);
+                    let held = out.len() - start - RECORD_HEADER_BYTES;
+                    let room = sealer.content_max - held;
                     let (now_in, later) = rest.split_at(room.min(rest.len()));
-                    out.extend_from_slice(now_in);
                     rest = later;
                     record = Some(start);
-                    if now_in.len() == room {
-                        sealer.finish(Content::Data, start, out)?;
-                        record = None;
+                    if now_in.len() < room {
+                        copy(now_in, out);
+                        continue;
                     }
+                    if held == 0 && sealer.padding == Padding::None {
+                        sealer.finish_from(now_in, start, out)?;
+                    } else {
+                        copy(now_in, out);
+                        sealer.finish(Content::Data, start, out)?;
+                    }
+                    record = None;
                 }
             }
             match record {
@@ -176,6 +183,36 @@ impl Sealer {
         Ok(())
     }
 
+    /// Makes `content` a data record whose room for a header is at `start`, at the end of `out`, without copying it first.
+    fn finish_from(&mut self, content: &[u8], start: usize, out: &mut BytesMut) -> Result<(), SealError> {
+        let after = self.number.checked_add(1).ok_or(SealError::Exhausted)?;
+        let header = RecordHeader {
+            content: Content::Data,
+            padded: false,
+            epoch: self.keys.epoch_byte(),
+            length: content.len() + RECORD_TAG_BYTES,
+        }
+        .encode();
+        out.resize(out.len() + content.len() + RECORD_TAG_BYTES, 0);
+        let (head, sealed) = out
+            .get_mut(start..)
+            .and_then(|record| record.split_first_chunk_mut())
+            .ok_or(SealError::Cipher)?;
+        *head = header;
+        self.keys
+            .seal_from(self.number, &header, content, sealed)
+            .map_err(|_| SealError::Cipher)?;
+        self.count(after, content.len(), content.len());
+        Ok(())
+    }
+
+    fn count(&mut self, after: u64, content: usize, padded: usize) {
+        self.number = after;
+        self.bytes += padded as u64;
+        self.stats.records += 1;
+        self.stats.bytes += content as u64;
+    }
+
     /// Turns what is in `out` behind the room for a header at `start` into a record.
     fn finish(&mut self, content: Content, start: usize, out: &mut BytesMut) -> Result<(), SealError> {
         let after = self.number.checked_add(1).ok_or(SealError::Exhausted)?;
@@ -200,13 +237,23 @@ impl Sealer {
             .seal(self.number, &header, body)
             .map_err(|_| SealError::Cipher)?;
         out.extend_from_slice(&tag);
-        self.number = after;
-        self.bytes += plain as u64;
-        self.stats.records += 1;
-        self.stats.bytes += bytes as u64;
+        self.count(after, bytes, plain);
         Ok(())
     }
 }
+
+/// Appends `chunk`, not in one go: a copy of more than two kilobytes is left to the processor's string instruction by some C libraries,
+/// which is fifteen to thirty times slower on some processors when the two addresses are a few bytes apart modulo
+/// 4,096. A record behind a header of five bytes often is.
+fn copy(chunk: &[u8], out: &mut BytesMut) {
+    out.reserve(chunk.len() + RECORD_TAG_BYTES);
+    for piece in chunk.chunks(COPIED_AT_ONCE) {
+        out.extend_from_slice(piece);
+    }
+}
+
+/// Measured best of the powers of two, see the bench `copy`.
+const COPIED_AT_ONCE: usize = 1024;
 
 fn place_header(out: &mut BytesMut) -> usize {
     let start = out.len();
