@@ -11,6 +11,7 @@ import sys
 import traceback
 
 import check_handshake
+import check_identity
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs/protocol/vectors/security"
@@ -18,6 +19,7 @@ PUBLISHED = ROOT / "crates/valkyrie-security/tests/vectors/hfs/xxhfs_mlkem768.js
 
 CHECKS = {
     "handshake.json": check_handshake.ours,
+    "identity.json": check_identity.check,
 }
 
 

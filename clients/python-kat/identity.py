@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PublicKey
@@ -15,6 +16,8 @@ SIGNATURE_LENGTHS = {1: 64, 2: 3309}
 PURPOSE_OF = {1: ED25519, 2: ML_DSA_65}
 IDENTITY, PROOF, TOKEN, SVID = 1, 2, 3, 4
 ROLES = {"dialler": 1, "acceptor": 2}
+TOKEN_TEXT = re.compile("[A-Za-z0-9][A-Za-z0-9._:/-]*", re.ASCII)
+CREDENTIALS_MAX = 16_384
 
 
 class Refused(Exception):
@@ -62,6 +65,12 @@ def add_signatures(body, signatures):
     return body + bytes([len(signatures)]) + listed
 
 
+def unprintable(c):
+    """Control characters, separators of lines and paragraphs, and what changes the direction of writing."""
+    control = c < 0x20 or 0x7F <= c < 0xA0
+    return control or c in (0x200E, 0x200F) or 0x2028 <= c <= 0x202E or 0x2066 <= c <= 0x2069
+
+
 class Reader:
     def __init__(self, data):
         self.data, self.at = data, 0
@@ -84,8 +93,15 @@ class Reader:
             value = self.take(length).decode()
         except UnicodeDecodeError as error:
             raise Refused("text is not UTF-8") from error
-        if any(ord(c) < 32 or 127 <= ord(c) < 160 for c in value):
-            raise Refused("control characters in text")
+        if value != value.strip() or any(unprintable(ord(c)) for c in value):
+            raise Refused("text that people would not read as it is")
+        return value
+
+    def token(self):
+        """A role, or the name of a label."""
+        value = self.text(1, 64)
+        if not TOKEN_TEXT.fullmatch(value):
+            raise Refused("a role or a label name of other characters")
         return value
 
     def count(self, least, most):
@@ -111,10 +127,12 @@ def parse(data):
         raise Refused("kind")
     for name in ("serial", "not_before", "not_after"):
         document[name] = reader.uint(8)
+    if document["not_before"] >= document["not_after"]:
+        raise Refused("good at no time")
     document["name"] = reader.text(1, 200)
-    document["roles"] = [reader.text(1, 64) for _ in range(reader.count(0, 16))]
+    document["roles"] = [reader.token() for _ in range(reader.count(0, 16))]
     ascending(document["roles"])
-    document["labels"] = [(reader.text(1, 64), reader.text(0, 200)) for _ in range(reader.count(0, 16))]
+    document["labels"] = [(reader.token(), reader.text(0, 200)) for _ in range(reader.count(0, 16))]
     ascending([name for name, _ in document["labels"]])
     keys = []
     for _ in range(reader.count(1, 8)):
@@ -123,6 +141,9 @@ def parse(data):
             raise Refused("a key of unknown purpose or another length")
         keys.append((purpose, reader.take(length)))
     document["keys"] = keys
+    purposes = [purpose for purpose, _ in keys]
+    if purposes != sorted(purposes) or len(set(keys)) != len(keys):
+        raise Refused("keys not in ascending order of purpose, each once")
     count = {purpose: sum(1 for key in keys if key[0] == purpose) for purpose in KEY_LENGTHS}
     if count[ED25519] > 1 or count[ML_DSA_65] > 1 or count[ED25519] + count[ML_DSA_65] == 0:
         raise Refused("signing keys")
@@ -180,7 +201,7 @@ def credentials(items):
 
 
 def parse_credentials(data):
-    if len(data) > 16_384:
+    if len(data) > CREDENTIALS_MAX:
         raise Refused("too long")
     reader, items = Reader(data), {}
     while reader.at < len(data):
@@ -188,4 +209,21 @@ def parse_credentials(data):
         if kind in items:
             raise Refused("twice")
         items[kind] = reader.take(reader.uint(2))
+    if PROOF in items and not items[PROOF]:
+        raise Refused("a proof without its algorithm")
+    if IDENTITY in items and SVID in items:
+        raise Refused("an identity and an svid together")
     return items
+
+
+def parse_svid(value):
+    reader, certificates = Reader(value), []
+    while reader.at < len(value):
+        certificates.append(reader.take(reader.uint(3)))
+    if not certificates:
+        raise Refused("an svid without certificates")
+    return certificates
+
+
+def encode_svid(certificates):
+    return b"".join(len(der).to_bytes(3, "big") + der for der in certificates)
