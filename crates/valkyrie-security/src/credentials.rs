@@ -6,6 +6,9 @@ use crate::identity::wire::{Reader, Short};
 use crate::identity::{Identity, Signature, SigningError};
 use crate::role::Role;
 
+#[cfg(test)]
+mod tests;
+
 /// Items by which a peer says who it is. None at all is a peer that is known by its static key alone.
 //= protocol/security.md#credentials
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

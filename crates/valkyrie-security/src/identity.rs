@@ -8,6 +8,8 @@ mod document;
 mod fingerprint;
 mod own;
 mod signing;
+#[cfg(test)]
+pub(crate) mod tests;
 pub(crate) mod text;
 pub(crate) mod wire;
 
@@ -18,9 +20,9 @@ pub use own::{Identity, IdentityError};
 pub use signing::{Algorithm, SEED_LEN, Signature, SignatureError, SigningError, SigningKey, SigningKeys};
 pub(crate) use text::{is_name, is_word};
 
-/// The most bytes a document can have within its bounds, signatures included: 27 of fixed fields, a name of 200, 16 roles
+/// The most bytes a document can have within its bounds, signatures included: 26 of fixed fields, a name of 200, 16 roles
 /// of 64, 16 labels of 64 and 200, four static keys, both signing keys, the issuer and both signatures.
-pub const DOCUMENT_BYTES_MAX: usize = 27
+pub const DOCUMENT_BYTES_MAX: usize = 26
     + (1 + NAME_BYTES_MAX)
     + (1 + ROLES_MAX * 65)
     + (1 + LABELS_MAX * 266)

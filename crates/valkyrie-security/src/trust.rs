@@ -10,6 +10,8 @@ mod lines;
 mod pin;
 mod place;
 mod revocation;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use std::collections::HashMap;

@@ -11,10 +11,10 @@ use crate::time::UnixTime;
 use crate::trust::KnownPeer;
 
 /// Who the peer is and why that is believed. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Verified(Arc<Inner>);
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(crate) struct Inner {
     pub(crate) trusted_by: TrustedBy,
     pub(crate) static_key: Option<PublicKey>,

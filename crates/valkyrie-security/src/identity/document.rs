@@ -229,13 +229,14 @@ pub(super) fn is_label_value(value: &str) -> bool {
 fn keys(reader: &mut Reader<'_>, kind: Kind) -> Result<(Vec<PublicKey>, SigningKeys), DocumentError> {
     let mut static_keys = Vec::new();
     let (mut ed25519, mut ml_dsa_65) = (None, None);
-    let mut last = 0;
+    let mut last = None;
     for _ in 0..count(reader, 1, KEYS_MAX, "keys")? {
         let (purpose, key) = (reader.u8()?, reader.long()?);
-        if purpose < last || (purpose == last && purpose != STATIC_PURPOSE) {
+        let again = last == Some(purpose) && purpose != STATIC_PURPOSE;
+        if again || last > Some(purpose) {
             return Err(DocumentError::Order("keys"));
         }
-        last = purpose;
+        last = Some(purpose);
         let wrong = DocumentError::Key(purpose);
         match purpose {
             STATIC_PURPOSE => {
