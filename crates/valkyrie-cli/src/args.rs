@@ -10,8 +10,10 @@ use crate::call::CallArgs;
 use crate::completions::CompletionsArgs;
 use crate::decode::DecodeArgs;
 use crate::exit::EXIT_CODES_HELP;
+use crate::keys::KeysArgs;
 use crate::out::ColorWhen;
 use crate::ping::PingArgs;
+use crate::policy::PolicyArgs;
 use crate::serve::ServeArgs;
 use valkyrie_rustci::command::CiArgs;
 
@@ -47,6 +49,8 @@ pub(crate) enum Command {
     Call(CallArgs),
     Bench(BenchArgs),
     Decode(DecodeArgs),
+    Keys(KeysArgs),
+    Policy(PolicyArgs),
     Ci(CiArgs),
     Completions(CompletionsArgs),
 }

@@ -16,14 +16,15 @@ use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use tokio::task::JoinSet;
 use valkyrie::frame::MAX_PAYLOAD_BYTES;
-use valkyrie::{CallError, Class, Connection, Endpoint, ErrorCode, Method};
+use valkyrie::{CallError, Class, Connection, ErrorCode, Method};
 
 use self::load::Load;
 use self::meter::{Meter, Reading};
 use self::pacer::Pacer;
 use self::report::Report;
+use crate::access::Access;
 use crate::exit::{CliError, Exit};
-use crate::net::{self, DialArgs, parse_class};
+use crate::net::{self, Dial, DialArgs, parse_class};
 use crate::out::{Notes, Out};
 use crate::process;
 use crate::serve::ProcessReport;
@@ -37,6 +38,7 @@ Without --rate the next message begins when one is done (a closed loop). With --
 times, and latency counts from when a message was due, whether or not it could be sent then.
 
 CPU time is of the whole processes. The server's is asked of its service health/process.
+Connections are encrypted; --plain on both ends shows what that costs.
 
 Examples:
   valkyrie bench tcp://127.0.0.1:7000
@@ -133,7 +135,8 @@ pub(crate) fn run(args: &BenchArgs, out: &mut Out, notes: Notes) -> Result<(), C
     let threads = args
         .threads
         .map_or_else(|| net::cores().min(args.connections as usize), usize::from);
-    net::block_on(threads, bench(args, out, notes))
+    let access = args.dial.access(notes)?;
+    net::block_on(threads, bench(args, access, out, notes))
 }
 
 fn check(args: &BenchArgs) -> Result<(), CliError> {
@@ -159,10 +162,15 @@ fn check(args: &BenchArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-async fn bench(args: &BenchArgs, out: &mut Out, notes: Notes) -> Result<(), CliError> {
+async fn bench(
+    args: &BenchArgs,
+    access: Option<Access>,
+    out: &mut Out,
+    notes: Notes,
+) -> Result<(), CliError> {
     let mut signals = Signals::install()?;
-    let endpoint = valkyrie::endpoint().plain(valkyrie::PlainRule::Always).build()?;
-    let connecting = connect(args, &endpoint);
+    let dial = args.dial.endpoint(access)?;
+    let connecting = connect(args, &dial);
     let (control, connections) = tokio::select! {
         connected = connecting => connected?,
         caught = signals.next() => return Err(CliError::silent(caught.exit())),
@@ -172,7 +180,7 @@ async fn bench(args: &BenchArgs, out: &mut Out, notes: Notes) -> Result<(), CliE
     notes.end_live();
     drop(control);
     tokio::select! {
-        _ = endpoint.drain(GOODBYE) => {}
+        _ = dial.endpoint.drain(GOODBYE) => {}
         _ = signals.next() => {}
     }
     let (report, caught) = ended?;
@@ -196,11 +204,11 @@ async fn bench(args: &BenchArgs, out: &mut Out, notes: Notes) -> Result<(), CliE
 }
 
 /// One connection to ask the server questions on, and those that carry the load.
-async fn connect(args: &BenchArgs, endpoint: &Endpoint) -> Result<(Connection, Vec<Connection>), CliError> {
-    let control = args.dial.connect(endpoint).await?;
+async fn connect(args: &BenchArgs, dial: &Dial<'_>) -> Result<(Connection, Vec<Connection>), CliError> {
+    let control = dial.connect().await?;
     let mut connections = Vec::with_capacity(args.connections as usize);
     for _ in 0..args.connections {
-        connections.push(args.dial.connect(endpoint).await?);
+        connections.push(dial.connect().await?);
     }
     Ok((control, connections))
 }
@@ -254,6 +262,7 @@ async fn measure(
     let mut report = Report::new(args, &reading, seconds, &first, &last);
     report.overdue = overdue;
     report.interrupted = caught.is_some();
+    report.protected_by(control.identity().suite());
     Ok((report, caught))
 }
 
@@ -334,7 +343,7 @@ async fn sample(control: &Connection, meter: &Meter) -> Sample {
 async fn server_report(control: &Connection) -> Option<ProcessReport> {
     let call = control
         .call(("health", "process"), Bytes::new())
-        .class(Class::System)
+        .class(Class::Job)
         .timeout(ASK_TIMEOUT);
     let answer = call.await.ok()?;
     serde_json::from_slice(&answer).ok()

@@ -72,13 +72,14 @@ pub(crate) fn run(args: &CallArgs, out: &mut Out, notes: Notes) -> Result<(), Cl
         .hint(format!("its priorities are {} to {}", band.start(), band.end())));
     }
     let payload = read_data(args.data.as_deref())?;
+    let access = args.dial.access(notes)?;
     net::block_on(1, async {
-        let endpoint = valkyrie::endpoint().plain(valkyrie::PlainRule::Always).build()?;
+        let dial = args.dial.endpoint(access)?;
         let work = async {
-            let connection = args.dial.connect(&endpoint).await?;
+            let connection = dial.connect().await?;
             calls(args, &connection, &method, payload, out, notes).await
         };
-        net::until_signal(&endpoint, work).await
+        net::until_signal(&dial.endpoint, work).await
     })
 }
 

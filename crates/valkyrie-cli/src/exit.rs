@@ -23,6 +23,8 @@ pub(crate) enum Exit {
     Deadline = 5,
     /// This machine could not: a file, an address in use, a permission.
     Local = 6,
+    /// The peer is not trusted, or does not trust this side.
+    Distrust = 7,
     /// Interrupted by Ctrl-C: 128 + SIGINT.
     Interrupted = 130,
     /// Whoever read the output went away: 128 + SIGPIPE.
@@ -47,6 +49,7 @@ Exit codes:
   4    the peer, or the captured bytes, broke the protocol
   5    the deadline passed
   6    this machine could not: a file, an address in use, a permission
+  7    the peer is not trusted, or does not trust this side
   130  interrupted by Ctrl-C
   141  whoever read the output went away
   143  ended by SIGTERM";
@@ -77,6 +80,11 @@ impl CliError {
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    pub(crate) fn with_exit(mut self, exit: Exit) -> Self {
+        self.exit = exit;
         self
     }
 

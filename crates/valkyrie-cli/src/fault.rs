@@ -2,10 +2,13 @@
 
 use valkyrie::frame::{DecodeError, HeaderError};
 use valkyrie::proto::SessionError;
+use valkyrie::security::Fingerprint;
+use valkyrie::security::handshake::Culprit;
+use valkyrie::security::trust::TrustError;
 use valkyrie::transport::Fault;
 use valkyrie::{
-    BuildError, CallError, CloseReason, ConnectError, ErrorCode, ListenError, NotifyError, OpenError,
-    PingError, RecvError, Refusal, SendError, TransportError,
+    BuildError, CallError, CloseReason, ConnectError, ErrorCode, HandshakeError, ListenError, NotifyError,
+    OpenError, PingError, RecvError, Refusal, SendError, TransportError,
 };
 
 use crate::exit::{CliError, Exit};
@@ -35,12 +38,16 @@ impl From<ConnectError> for CliError {
             ConnectError::Locator(_) => Self::new(Exit::Usage, message).hint(LOCATOR_HINT),
             ConnectError::Scheme(_) => Self::new(Exit::Usage, message).hint(SCHEME_HINT),
             ConnectError::Transport(error) => Self::new(transport_exit(&error, Exit::Unreachable), message),
+            ConnectError::Handshake { source, .. } => handshake_fault(*source, message),
             ConnectError::Session { reason, .. } => {
                 let error = Self::new(close_exit(&reason), message);
                 match reason {
                     CloseReason::Error(SessionError::Decode(DecodeError::Header(HeaderError::Magic {
                         ..
                     }))) => error.hint("something else listens there, a web server perhaps; check the port"),
+                    CloseReason::Refused(failure) if failure.code == ErrorCode::UNAUTHENTICATED => error
+                        .with_exit(Exit::Distrust)
+                        .hint("the peer takes no plain connections; leave --plain away, or give it to the peer as well"),
                     CloseReason::LinkLost => {
                         error.hint("the peer hung up without a word; it may speak another protocol")
                     }
@@ -55,6 +62,48 @@ impl From<ConnectError> for CliError {
     }
 }
 
+/// A handshake that came to nothing, and what a person can do about it.
+fn handshake_fault(error: HandshakeError, message: String) -> CliError {
+    let distrust = CliError::new(Exit::Distrust, message.clone());
+    match error {
+        HandshakeError::Trust(error) => match error {
+            TrustError::Unknown(peer) => distrust.hint(trust_hint(peer.fingerprint())),
+            TrustError::Untrusted { fingerprint, .. } => distrust.hint(trust_hint(fingerprint)),
+            TrustError::Changed { place, .. } => distrust.hint(format!(
+                "somebody may be in between. If its operator says that the peer has a new identity: valkyrie keys forget {place}"
+            )),
+            TrustError::UnknownIssuer { .. } => {
+                distrust.hint("`valkyrie keys trust FILE` trusts an authority by its document")
+            }
+            TrustError::Expired(_) => distrust.hint("its operator has to renew its identity, or one of the two clocks is wrong"),
+            TrustError::NotYetValid(_) => distrust.hint("one of the two clocks may be wrong"),
+            TrustError::NotExpected { .. } => distrust.hint("nothing was sent; check the locator and --trust"),
+            _ => distrust,
+        },
+        HandshakeError::Refused(_) => distrust.hint(
+            "the peer does not trust this side: its operator runs `valkyrie keys trust` with what \
+             `valkyrie keys show --fingerprint` says here",
+        ),
+        HandshakeError::RefusedInClear(_) => distrust,
+        HandshakeError::Frame(DecodeError::Header(HeaderError::Magic { .. })) => CliError::new(Exit::Protocol, message)
+            .hint("something else listens there, a web server perhaps; check the port"),
+        HandshakeError::LinkLost => CliError::new(Exit::Unreachable, message)
+            .hint("the peer hung up without a word; it may speak another protocol"),
+        HandshakeError::TimedOut => CliError::new(Exit::Unreachable, message)
+            .hint("something listens there and is silent; it may speak another protocol, or hang"),
+        HandshakeError::Busy { .. } => CliError::new(Exit::Unreachable, message),
+        error if error.culprit() == Culprit::Peer => CliError::new(Exit::Protocol, message),
+        _ => CliError::new(Exit::Local, message),
+    }
+}
+
+fn trust_hint(fingerprint: Fingerprint) -> String {
+    format!(
+        "compare the fingerprint with what `valkyrie keys show` says there, then: --trust {fingerprint}, \
+         or for good: valkyrie keys trust {fingerprint}"
+    )
+}
+
 impl From<CallError> for CliError {
     fn from(error: CallError) -> Self {
         let message = error.to_string();
@@ -62,6 +111,8 @@ impl From<CallError> for CliError {
         let described = match error {
             CallError::Failed(failure) => match failure.code {
                 ErrorCode::DEADLINE_EXCEEDED => Self::new(Exit::Deadline, message),
+                ErrorCode::PERMISSION_DENIED => Self::new(Exit::Failed, message)
+                    .hint("the peer's policy says who may do what; its operator can look with `valkyrie policy explain`"),
                 ErrorCode::NOT_FOUND => Self::new(Exit::Failed, message)
                     .hint("`valkyrie call LOCATOR describe services` lists what a valkyrie server has"),
                 _ => Self::new(Exit::Failed, message),

@@ -2,7 +2,9 @@
 //!
 //! It holds no protocol of its own. Read [`args`] first: it is what a person can type.
 
+mod access;
 mod args;
+mod ask;
 mod bench;
 mod call;
 mod ci;
@@ -10,13 +12,17 @@ mod completions;
 mod decode;
 mod exit;
 mod fault;
+mod keys;
 mod net;
 mod out;
+mod picture;
 mod ping;
+mod policy;
 mod process;
 mod serve;
 mod signals;
 mod units;
+mod who;
 
 use std::process::ExitCode;
 
@@ -45,10 +51,12 @@ fn main() -> ExitCode {
 fn run(cli: &Cli, out: &mut Out, notes: Notes) -> Result<(), CliError> {
     match &cli.command {
         Command::Serve(args) => serve::run(args, out, notes),
-        Command::Ping(args) => ping::run(args, out),
+        Command::Ping(args) => ping::run(args, out, notes),
         Command::Call(args) => call::run(args, out, notes),
         Command::Bench(args) => bench::run(args, out, notes),
         Command::Decode(args) => decode::run(args, out),
+        Command::Keys(args) => keys::run(args, out, notes),
+        Command::Policy(args) => policy::run(args, out),
         Command::Ci(args) => ci::run(args, cli.color, cli.json),
         Command::Completions(args) => completions::run(args, out),
     }

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use clap::Args;
 use tokio::runtime::{Builder, Runtime};
-use valkyrie::{Class, Connection, Endpoint, Locator};
+use valkyrie::{Class, ConnectError, Connection, Endpoint, Expect, Locator, PlainRule};
+use valkyrie_rustci::command::MeetArgs;
 
+use crate::access::{self, Access};
 use crate::exit::{CliError, Exit};
+use crate::out::Notes;
 use crate::signals::Signals;
 use crate::units::{Span, parse_duration};
 
@@ -21,23 +24,71 @@ pub(crate) struct DialArgs {
     /// How long dialling and opening the session may take.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub(crate) connect_timeout: Duration,
+
+    #[command(flatten)]
+    meet: MeetArgs,
+}
+
+/// Where a command dials, with the identity that it shows.
+pub(crate) struct Dial<'a> {
+    args: &'a DialArgs,
+    access: Option<Access>,
+    pub(crate) endpoint: Endpoint,
 }
 
 impl DialArgs {
-    /// Dials once.
-    pub(crate) async fn connect(&self, endpoint: &Endpoint) -> Result<Connection, CliError> {
-        match tokio::time::timeout(self.connect_timeout, endpoint.connect(&self.locator)).await {
-            Ok(connected) => Ok(connected?),
-            Err(_) => Err(CliError::new(
-                Exit::Deadline,
-                format!(
-                    "{} did not answer within {}",
-                    self.locator,
-                    Span(self.connect_timeout)
-                ),
-            )
-            .hint("allow more with --connect-timeout")),
+    /// Opens the identity, unless the connection is to be plain: then nobody asks for it.
+    pub(crate) fn access(&self, notes: Notes) -> Result<Option<Access>, CliError> {
+        if self.meet.plain {
+            return Ok(None);
         }
+        Access::open(&self.meet.identity, access::first_use(notes), notes).map(Some)
+    }
+
+    /// An endpoint that dials as that identity. Within a runtime.
+    pub(crate) fn endpoint(&self, access: Option<Access>) -> Result<Dial<'_>, CliError> {
+        let builder = match &access {
+            Some(access) => valkyrie::endpoint()
+                .security(access.security())
+                .on_first_use(access.on_first_use()),
+            None => valkyrie::endpoint().plain(PlainRule::Always),
+        };
+        Ok(Dial {
+            args: self,
+            access,
+            endpoint: builder.build()?,
+        })
+    }
+}
+
+impl Dial<'_> {
+    /// Dials once; and once more when the person at the terminal has said that an unknown peer is to be trusted.
+    pub(crate) async fn connect(&self) -> Result<Connection, CliError> {
+        let error = match self.once().await? {
+            Ok(connection) => return Ok(connection),
+            Err(error) => error,
+        };
+        let (Some(unknown), Some(access)) = (error.unknown_peer(), &self.access) else {
+            return Err(error.into());
+        };
+        access.decide(unknown.clone()).await?;
+        Ok(self.once().await??)
+    }
+
+    async fn once(&self) -> Result<Result<Connection, ConnectError>, CliError> {
+        let DialArgs {
+            locator,
+            connect_timeout,
+            meet,
+        } = self.args;
+        let expect = meet.trust.map_or(Expect::Anybody, Expect::Fingerprint);
+        let dialling = self.endpoint.connect_expecting(locator, expect);
+        tokio::time::timeout(*connect_timeout, dialling)
+            .await
+            .map_err(|_| {
+                let message = format!("{locator} did not answer within {}", Span(*connect_timeout));
+                CliError::new(Exit::Deadline, message).hint("allow more with --connect-timeout")
+            })
     }
 }
 

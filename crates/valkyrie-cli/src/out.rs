@@ -138,6 +138,23 @@ impl Notes {
         }
     }
 
+    /// Something that a person should know and that ends nothing.
+    pub(crate) fn warning(&self, text: impl fmt::Display) {
+        if self.json {
+            Self::write(format_args!(
+                "{}\n",
+                serde_json::json!({"warning": text.to_string()})
+            ));
+        } else {
+            Self::write(format_args!("{} {text}\n", self.paint.warn("warning:")));
+        }
+    }
+
+    /// Whether a question would be seen by a person and not by a script.
+    pub(crate) fn may_ask(&self) -> bool {
+        self.terminal && !self.json
+    }
+
     /// Whether a line that rewrites itself makes sense.
     pub(crate) fn is_live(&self) -> bool {
         self.terminal && !self.json

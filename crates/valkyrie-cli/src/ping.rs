@@ -6,17 +6,20 @@ use clap::Args;
 use serde_json::json;
 use valkyrie::Connection;
 
+use crate::access::Access;
 use crate::exit::{CliError, Exit};
 use crate::net::{self, DialArgs};
-use crate::out::Out;
+use crate::out::{Notes, Out};
 use crate::signals::{Caught, Signals};
 use crate::units::{Span, parse_duration};
+use crate::who::Who;
 
 /// Measures the round trip to a peer with PING frames.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   valkyrie ping tcp://127.0.0.1:7000
+  valkyrie ping tcp://127.0.0.1:7000 -v -n 1
   valkyrie ping uds:///run/valkyrie.sock --count 100 --interval 20ms --json")]
 pub(crate) struct PingArgs {
     #[command(flatten)]
@@ -33,6 +36,10 @@ pub(crate) struct PingArgs {
     /// How long each answer may take.
     #[arg(short, long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     timeout: Duration,
+
+    /// Say who the peer is, how it is trusted, and what protects the connection.
+    #[arg(short, long)]
+    verbose: bool,
 }
 
 fn parse_interval(text: &str) -> Result<Duration, String> {
@@ -47,21 +54,25 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
 const INTERVAL_MIN: Duration = Duration::from_millis(20);
 
 /// Runs the command.
-pub(crate) fn run(args: &PingArgs, out: &mut Out) -> Result<(), CliError> {
-    net::block_on(1, ping(args, out))
+pub(crate) fn run(args: &PingArgs, out: &mut Out, notes: Notes) -> Result<(), CliError> {
+    let access = args.dial.access(notes)?;
+    net::block_on(1, ping(args, access, out))
 }
 
-async fn ping(args: &PingArgs, out: &mut Out) -> Result<(), CliError> {
+async fn ping(args: &PingArgs, access: Option<Access>, out: &mut Out) -> Result<(), CliError> {
     let mut signals = Signals::install()?;
-    let endpoint = valkyrie::endpoint().plain(valkyrie::PlainRule::Always).build()?;
+    let dial = args.dial.endpoint(access)?;
     let begun = Instant::now();
     let connection = tokio::select! {
-        connected = args.dial.connect(&endpoint) => connected?,
+        connected = dial.connect() => connected?,
         caught = signals.next() => return Err(CliError::silent(caught.exit())),
     };
     let connected_in = begun.elapsed();
     if out.is_json() {
-        out.json(&json!({"event": "connected", "peer": connection.peer(), "us": micros(connected_in)}))?;
+        let who = Who::of(&connection);
+        out.json(&json!({
+            "event": "connected", "peer": connection.peer(), "us": micros(connected_in), "security": who,
+        }))?;
     } else {
         let paint = out.paint();
         out.line(format_args!(
@@ -69,6 +80,9 @@ async fn ping(args: &PingArgs, out: &mut Out) -> Result<(), CliError> {
             paint.bold(connection.peer()),
             Span(connected_in)
         ))?;
+        if args.verbose {
+            Who::of(&connection).show(out)?;
+        }
         out.flush()?;
     }
     let mut tally = Tally::default();
@@ -78,7 +92,7 @@ async fn ping(args: &PingArgs, out: &mut Out) -> Result<(), CliError> {
     };
     tally.show(out)?;
     tokio::select! {
-        _ = endpoint.drain(GOODBYE) => {}
+        _ = dial.endpoint.drain(GOODBYE) => {}
         _ = signals.next() => {}
     }
     match ended? {

@@ -2,19 +2,25 @@
 
 mod services;
 
+use std::convert::Infallible;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
-use valkyrie::{Endpoint, Locator, UdsTransport};
+use valkyrie::security::trust::{FirstUse, KnownPeer};
+use valkyrie::{AccessPolicy, Endpoint, Locator, PlainRule, PolicyHandle, UdsTransport};
+use valkyrie_rustci::command::IdentityArgs;
 
 pub(crate) use self::services::ProcessReport;
 use self::services::State;
+use crate::access::{self, Access};
 use crate::exit::{CliError, Exit};
 use crate::net;
 use crate::out::{Notes, Out};
-use crate::signals::Signals;
+use crate::policy::PolicyFile;
+use crate::signals::{Reload, Signals};
 use crate::units::{Span, parse_duration};
 
 /// Listens and serves the services echo, health and describe.
@@ -24,8 +30,13 @@ Once a place is bound, `listening on LOCATOR` is printed, with the port that was
 The first Ctrl-C or SIGTERM drains: nothing new begins, what is running ends, and the program ends with 0.
 A second one ends it at once.
 
+Without --policy any peer that proves an identity, known or not, may use echo, health and describe in the classes
+job, data and bulk. With one, peers from elsewhere have to be trusted (`valkyrie keys trust`), and may do what the policy
+says. Policy, trust, revocations and the identity are read again when their files change, and on SIGHUP.
+
 Examples:
   valkyrie serve --listen tcp://127.0.0.1:7000
+  valkyrie serve --listen tcp://[::]:7000 --policy policy.toml
   valkyrie serve --listen tcp://[::]:7000 --listen uds:///run/valkyrie.sock --uds-mode 660")]
 pub(crate) struct ServeArgs {
     /// Where to listen; may be given several times. Port 0 takes any free port.
@@ -47,6 +58,17 @@ pub(crate) struct ServeArgs {
     /// Threads that serve; as many as there are cores unless told otherwise.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+
+    /// What peers may do; `valkyrie policy check FILE` checks it first.
+    #[arg(long, value_name = "FILE", help_heading = "Security")]
+    policy: Option<PathBuf>,
+
+    /// Take plain connections as well, neither encrypted nor authenticated, from those that ask for one.
+    #[arg(long, help_heading = "Security")]
+    plain: bool,
+
+    #[command(flatten)]
+    identity: IdentityArgs,
 }
 
 fn parse_mode(text: &str) -> Result<u32, String> {
@@ -59,22 +81,56 @@ fn parse_mode(text: &str) -> Result<u32, String> {
 /// Runs the command.
 pub(crate) fn run(args: &ServeArgs, out: &mut Out, notes: Notes) -> Result<(), CliError> {
     let threads = args.threads.map_or_else(net::cores, usize::from);
-    net::block_on(threads, serve(args, out, notes))
+    let policy = args.policy.as_deref().map(PolicyFile::open).transpose()?;
+    // Strangers may try the connection out; where there is more to be had, somebody has to vouch for them.
+    let rule = if policy.is_some() {
+        FirstUse::Local
+    } else {
+        FirstUse::Anywhere
+    };
+    let access = Access::open(&args.identity, rule, notes)?;
+    net::block_on(threads, serve(args, &access, policy, out, notes))
 }
 
-async fn serve(args: &ServeArgs, out: &mut Out, notes: Notes) -> Result<(), CliError> {
+async fn serve(
+    args: &ServeArgs,
+    access: &Access,
+    policy: Option<PolicyFile>,
+    out: &mut Out,
+    notes: Notes,
+) -> Result<(), CliError> {
     let mut signals = Signals::install()?;
+    let mut reload = Reload::install()?;
     let state = Arc::new(State {
         begun: Instant::now(),
         endpoint: OnceLock::new(),
     });
     let services = services::build(&state)
         .map_err(|error| CliError::new(Exit::Local, format!("the services cannot be served: {error}")))?;
+    let handle = PolicyHandle::new(match (&policy, args.plain) {
+        (Some(file), _) => file.policy(),
+        (None, false) => AccessPolicy::diagnostics(),
+        (None, true) => AccessPolicy::allow_all(),
+    });
+    let strangers = policy.is_none();
+    let remember = access.on_first_use();
     let endpoint = valkyrie::endpoint()
-        .plain(valkyrie::PlainRule::Always)
         .transport(UdsTransport::new().with_mode(args.uds_mode))
         .services(services)
         .connections_max(args.max_connections)
+        .security(access.security())
+        .policy(handle.clone())
+        .plain(if args.plain {
+            PlainRule::Always
+        } else {
+            PlainRule::Never
+        })
+        .on_first_use(move |peer: &KnownPeer| {
+            // Where anybody is let in, a file of them would be of no use to anybody.
+            if !strangers {
+                remember(peer);
+            }
+        })
         .build()?;
     let _ = state.endpoint.set(endpoint.clone());
     for locator in &args.listen {
@@ -87,8 +143,55 @@ async fn serve(args: &ServeArgs, out: &mut Out, notes: Notes) -> Result<(), CliE
             out.flush()?;
         }
     }
-    signals.next().await;
+    let mut watch = Watch {
+        access,
+        policy,
+        handle,
+        notes,
+    };
+    tokio::select! {
+        _ = signals.next() => {}
+        never = watch.run(&mut reload) => match never {},
+    }
     drain(args, &endpoint, &mut signals, out, notes).await
+}
+
+/// The files that decide who is let in, and what for, while the server runs.
+struct Watch<'a> {
+    access: &'a Access,
+    policy: Option<PolicyFile>,
+    handle: PolicyHandle,
+    notes: Notes,
+}
+
+impl Watch<'_> {
+    /// Looks at the files every second, and at once when asked to.
+    async fn run(&mut self, reload: &mut Reload) -> Infallible {
+        let mut ticks = tokio::time::interval(access::REFRESH_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => self.look(false),
+                () = reload.next() => self.look(true),
+            }
+        }
+    }
+
+    fn look(&mut self, asked: bool) {
+        self.access.refresh();
+        let Some(file) = &mut self.policy else { return };
+        match file.refresh(asked) {
+            Ok(None) => {}
+            Ok(Some(policy)) => {
+                self.handle.store(policy);
+                self.notes
+                    .remark(format_args!("{} is in force", file.path().display()));
+            }
+            Err(error) => self
+                .notes
+                .warning(format_args!("{error}; the policy that was in force still is")),
+        }
+    }
 }
 
 async fn drain(

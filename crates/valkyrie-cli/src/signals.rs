@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: the first asks a command to end well, the second ends it at once.
+//! Ctrl-C and SIGTERM: the first asks a command to end well, the second ends it at once. SIGHUP: read files again.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -29,13 +29,30 @@ impl Caught {
     }
 }
 
+/// SIGHUP, by which a server is asked to read its files again.
+pub(crate) struct Reload(Signal);
+
+impl Reload {
+    /// Takes the signal over from the system, which would kill the process.
+    pub(crate) fn install() -> Result<Self, CliError> {
+        install(SignalKind::hangup()).map(Self)
+    }
+
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending().await
+        }
+    }
+}
+
+fn install(kind: SignalKind) -> Result<Signal, CliError> {
+    signal(kind).map_err(|error| CliError::new(Exit::Local, format!("signals cannot be watched: {error}")))
+}
+
 impl Signals {
     /// Takes the signals over from the system, which would kill the process.
     pub(crate) fn install() -> Result<Self, CliError> {
-        let install = |kind| {
-            signal(kind)
-                .map_err(|error| CliError::new(Exit::Local, format!("signals cannot be watched: {error}")))
-        };
         Ok(Self {
             interrupt: install(SignalKind::interrupt())?,
             terminate: install(SignalKind::terminate())?,

@@ -89,6 +89,25 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| "a duration is positive and below 500 billion years".into())
 }
 
+/// Reads `90d`, `2w`, `1y` besides what [`parse_duration`] reads: how long keys and documents live.
+pub(crate) fn parse_lifetime(text: &str) -> Result<Duration, String> {
+    let (number, unit) = split_unit(text);
+    let days = match unit {
+        "d" => 1.0,
+        "w" => 7.0,
+        "y" => 365.0,
+        "" => return Err("write a number and a unit, as in 90d or 12h".to_owned()),
+        _ => {
+            return parse_duration(text)
+                .map_err(|_| "write a number and a unit, as in 90d, 12h or 1y".to_owned());
+        }
+    };
+    let number = number
+        .parse::<f64>()
+        .map_err(|_| "write a number and a unit, as in 90d or 12h".to_owned())?;
+    Duration::try_from_secs_f64(number * days * 86_400.0).map_err(|_| "a lifetime is positive".into())
+}
+
 /// Reads `64`, `64KiB`, `1M`; units are binary.
 pub(crate) fn parse_size(text: &str) -> Result<usize, String> {
     let (number, unit) = split_unit(text);

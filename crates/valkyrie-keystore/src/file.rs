@@ -1,5 +1,7 @@
 //! Telling whether a file is still the one that was read.
 
+use std::path::Path;
+
 use rustix::fs::Stat;
 
 use crate::error::KeystoreError;
@@ -15,6 +17,11 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// The state of a file anywhere, links followed; `None` where there is none.
+    pub fn read(path: impl AsRef<Path>) -> Option<Self> {
+        rustix::fs::stat(path.as_ref()).ok().map(|found| Self::of(&found))
+    }
+
     #[allow(
         clippy::unnecessary_cast,
         clippy::useless_conversion,

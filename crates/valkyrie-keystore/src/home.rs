@@ -85,8 +85,10 @@ impl Home {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, KeystoreError> {
         let path = path.as_ref();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory =
-            fs::open(path, flags, Mode::empty()).map_err(|error| KeystoreError::io("opened", path, error))?;
+        let directory = fs::open(path, flags, Mode::empty()).map_err(|error| match error {
+            Errno::NOENT => KeystoreError::NoIdentity(path.to_owned()),
+            error => KeystoreError::io("opened", path, error),
+        })?;
         check(
             path,
             &stat(path, &directory)?,
@@ -298,10 +300,17 @@ pub(crate) struct Lock {
 /// Reads a file anywhere that nobody but its owner may read.
 pub(crate) fn read_secret(path: &Path, bytes_max: usize) -> Result<Zeroizing<Vec<u8>>, KeystoreError> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = fs::open(path, flags, Mode::empty()).map_err(|error| KeystoreError::io("read", path, error))?;
+    let file =
+        fs::open(path, flags, Mode::empty()).map_err(|error| KeystoreError::io("read", path, error))?;
     let file = File::from(file);
     let (forbidden, wanted) = (Privacy::Secret.forbidden(), Privacy::Secret.mode());
-    check(path, &stat(path, &file)?, FileType::RegularFile, forbidden, wanted)?;
+    check(
+        path,
+        &stat(path, &file)?,
+        FileType::RegularFile,
+        forbidden,
+        wanted,
+    )?;
     read_bounded(path, file, bytes_max)
 }
 

@@ -60,7 +60,9 @@ impl KeyFiles {
     pub fn document(home: &Home) -> Result<IdentityDocument, KeystoreError> {
         let document = home.read(DOCUMENT_FILE, Privacy::Public, DOCUMENT_BYTES_MAX)?;
         let document = document.ok_or_else(|| KeystoreError::NoIdentity(home.path().to_owned()))?;
-        let wrong = |error: DocumentError| KeystoreError::malformed(&home.path_of(DOCUMENT_FILE), 0, error.to_string());
+        let wrong = |error: DocumentError| {
+            KeystoreError::malformed(&home.path_of(DOCUMENT_FILE), 0, error.to_string())
+        };
         IdentityDocument::parse(&document.bytes).map_err(wrong)
     }
 
@@ -126,7 +128,11 @@ impl KeyFiles {
     ///
     /// # Errors
     /// They cannot be written. When the power fails in the middle there may be no identity.
-    pub fn replace(home: &Home, ring: KeyRing, seal: Option<(Passphrase, Cost)>) -> Result<Self, KeystoreError> {
+    pub fn replace(
+        home: &Home,
+        ring: KeyRing,
+        seal: Option<(Passphrase, Cost)>,
+    ) -> Result<Self, KeystoreError> {
         let _lock = home.lock()?;
         home.remove(KEY_FILE)?;
         Self::create_locked(home, ring, seal)

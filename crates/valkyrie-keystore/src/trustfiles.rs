@@ -110,7 +110,8 @@ pub fn revoke(home: &Home, revocations: &[Revocation]) -> Result<RevocationList,
     let _lock = home.lock()?;
     let mut list = read_revoked(home)?;
     for revocation in revocations {
-        list.add(*revocation).map_err(|fault| wrong(home, REVOKED_FILE, fault.to_string()))?;
+        list.add(*revocation)
+            .map_err(|fault| wrong(home, REVOKED_FILE, fault.to_string()))?;
     }
     if !revocations.is_empty() {
         write_revoked(home, &list)?;

@@ -16,7 +16,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 pub use args::{
-    CancelArgs, CiArgs, CiCommand, RunArgs, RunnerArgs, ServerArgs, ShowArgs, SubmitArgs, WatchArgs,
+    CancelArgs, CiArgs, CiCommand, IdentityArgs, MeetArgs, RunArgs, RunnerArgs, ServerArgs, ShowArgs, SubmitArgs, WatchArgs,
 };
 
 use crate::client::ClientError;

@@ -4,17 +4,24 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
+use valkyrie::security::SuiteId;
 
 use super::meter::Reading;
 use super::{BenchArgs, Sample};
 use crate::exit::CliError;
 use crate::out::Out;
 use crate::units::{Count, Size, Span};
+use crate::who;
 
 /// The whole result.
 #[derive(Serialize)]
 pub(crate) struct Report {
     locator: String,
+    /// Nothing is encrypted.
+    plain: bool,
+    /// The suite of the handshake; null when the connection is plain.
+    suite: Option<String>,
+    cipher: Option<&'static str>,
     shape: &'static str,
     class: &'static str,
     payload_bytes: usize,
@@ -102,6 +109,9 @@ impl Report {
         };
         Self {
             locator: args.dial.locator.to_string(),
+            plain: true,
+            suite: None,
+            cipher: None,
             shape: args.shape.name(),
             class: args.class.name(),
             payload_bytes: args.payload,
@@ -120,6 +130,15 @@ impl Report {
             interrupted: false,
             echoes: args.shape.echoes(),
         }
+    }
+
+    /// Notes what protected the connections.
+    pub(super) fn protected_by(&mut self, suite: Option<SuiteId>) {
+        self.plain = suite.is_none();
+        self.suite = suite.map(|id| id.to_string());
+        self.cipher = suite
+            .and_then(SuiteId::suite)
+            .map(|suite| who::cipher(suite.cipher));
     }
 }
 
@@ -179,7 +198,7 @@ const BAR_CELLS: usize = 40;
 pub(crate) fn show(out: &mut Out, report: &Report, peer: &str) -> Result<(), CliError> {
     let paint = out.paint();
     let mut title = format!(
-        "{} · {} · class {} · {} in flight · {} connection{} · {:.1} s · {peer}",
+        "{} · {} · class {} · {} in flight · {} connection{} · {:.1} s · {} · {peer}",
         report.shape,
         Size(report.payload_bytes as f64),
         report.class,
@@ -187,6 +206,7 @@ pub(crate) fn show(out: &mut Out, report: &Report, peer: &str) -> Result<(), Cli
         report.connections,
         if report.connections == 1 { "" } else { "s" },
         report.seconds,
+        report.cipher.unwrap_or("plain"),
     );
     if !report.echoes {
         title = title.replace(&format!("{} in flight · ", report.in_flight), "");

@@ -51,7 +51,7 @@ impl Place {
             .args(args)
             .current_dir(self.folder.path())
             .env("TMPDIR", self.path("tmp"))
-            .env_remove("VALKYRIE_CI_SECRET")
+            .env("VALKYRIE_HOME", self.path("home"))
             .stdin(Stdio::null());
         command
     }

@@ -17,21 +17,32 @@ use valkyrie::proto::{Config, Session};
 
 use crate::support::Server;
 
+/// The server takes plain connections, so that what attackers say goes past its door.
 #[test]
 fn a_good_client_is_served_among_hostile_ones() {
-    besiege(Duration::from_secs(5));
+    besiege(&takes_plain(), Duration::from_secs(5));
+}
+
+/// The same attackers before a door that is shut to them.
+#[test]
+fn a_good_client_is_served_among_hostile_ones_that_are_not_let_in() {
+    besiege(&Server::tcp(), Duration::from_secs(5));
 }
 
 #[test]
 #[ignore = "takes a minute"]
 fn a_good_client_is_served_among_hostile_ones_for_a_minute() {
-    besiege(Duration::from_secs(60));
+    besiege(&takes_plain(), Duration::from_secs(60));
+}
+
+fn takes_plain() -> Server {
+    Server::start(&["--listen", "tcp://127.0.0.1:0", "--plain"])
 }
 
 /// The attackers' greeting and requests are good ones: what they attack with goes past the server's door.
 #[test]
 fn what_the_attackers_say_is_understood() {
-    let server = Server::tcp();
+    let server = takes_plain();
     let address = server.locator().strip_prefix("tcp://").expect("tcp");
     let mut stream = TcpStream::connect(address).expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("an option");
@@ -65,8 +76,7 @@ fn what_the_attackers_say_is_understood() {
     assert_eq!(answers, ["hi", "ho"]);
 }
 
-fn besiege(time: Duration) {
-    let server = Server::tcp();
+fn besiege(server: &Server, time: Duration) {
     let address = server.locator().strip_prefix("tcp://").expect("tcp").to_owned();
     let siege = Arc::new(Siege {
         address,

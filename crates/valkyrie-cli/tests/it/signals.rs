@@ -66,7 +66,9 @@ fn the_second_signal_ends_at_once() {
     assert_eq!(server.event()["event"], "draining");
     server.signal(Signal::INT);
     assert_eq!(server.wait().code(), Some(130));
-    assert_code(&call.wait_with_output().expect("the call ends"), 3);
+    // Whether the handler's last word still got out is a race that nobody has to win.
+    let ended = call.wait_with_output().expect("the call ends");
+    assert!(matches!(ended.status.code(), Some(1 | 3)), "{ended:?}");
 }
 
 #[test]

@@ -23,6 +23,8 @@ fn nobody_there_is_unreachable() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let locator = format!("tcp://{}", listener.local_addr().expect("an address"));
     drop(listener);
+    // The first run says that it made an identity.
+    assert_code(&run(["ping", &locator]), 3);
     for args in [
         vec!["ping", &locator],
         vec!["call", &locator, "echo", "echo"],

@@ -2,10 +2,22 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+thread_local! {
+    /// The identity of everything that a test starts, its own and nobody else's. A test is a thread, and when that ends
+    /// the directory goes.
+    static HOME: tempfile::TempDir = tempfile::tempdir().expect("a directory");
+}
+
+/// The directory that the programs of this test have their identity in, unless they are told otherwise.
+pub(crate) fn home() -> PathBuf {
+    HOME.with(|home| home.path().join("home"))
+}
 
 /// The program, without what the caller's environment would change.
 pub(crate) fn valkyrie<I, S>(args: I) -> Command
@@ -14,7 +26,11 @@ where
     S: AsRef<OsStr>,
 {
     let mut command = Command::new(env!("CARGO_BIN_EXE_valkyrie"));
-    command.args(args).env_remove("NO_COLOR").stdin(Stdio::null());
+    command
+        .args(args)
+        .env("VALKYRIE_HOME", home())
+        .env_remove("NO_COLOR")
+        .stdin(Stdio::null());
     command
 }
 

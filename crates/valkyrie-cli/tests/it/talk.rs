@@ -152,8 +152,14 @@ fn failures_have_their_exit_codes() {
 }
 
 #[test]
-fn every_class_carries_a_call() {
-    let server = Server::tcp();
+fn every_class_carries_a_call_where_the_policy_gives_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let policy = directory.path().join("policy.toml");
+    let text = "version = 1\n[[allow]]\npeers = [\"any\"]\nservices = [\"echo\"]\n\
+                classes = [\"critical\", \"system\", \"job\", \"data\", \"bulk\"]\n";
+    std::fs::write(&policy, text).expect("a file");
+    let policy = policy.to_str().expect("text");
+    let server = Server::start(&["--listen", "tcp://127.0.0.1:0", "--policy", policy]);
     for class in ["critical", "system", "job", "data", "bulk"] {
         let output = run([
             "call",

@@ -59,7 +59,7 @@ fn write(path: &Path, text: &str) {
 #[test]
 fn an_identity_is_made_once_and_found_afterwards() {
     let place = place();
-    assert!(matches!(open(&place.path), Err(KeystoreError::Io { .. })));
+    assert!(matches!(open(&place.path), Err(KeystoreError::NoIdentity(_))));
     let (store, made) =
         Keystore::open_or_make(&place.path, &NewIdentity::node("ada"), NOW, &mut nobody).unwrap();
     assert_eq!((made, store.document().name()), (Made::New, "ada"));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use valkyrie_endpoint::Locator;
+use valkyrie_security::Fingerprint;
 
 use crate::pipeline::parse_duration;
 
@@ -37,6 +38,35 @@ pub enum CiCommand {
     Watch(WatchArgs),
     /// Cancel a run.
     Cancel(CancelArgs),
+}
+
+/// Where this side's identity is.
+#[derive(Args, Clone, Debug, Default)]
+pub struct IdentityArgs {
+    /// The directory with this side's identity and whom it trusts; $VALKYRIE_HOME, else ~/.config/valkyrie.
+    #[arg(long, value_name = "DIR", help_heading = "Security")]
+    pub identity: Option<PathBuf>,
+
+    /// A file with the passphrase of an encrypted identity, readable by its owner alone; asked for at the terminal
+    /// unless given.
+    #[arg(long, value_name = "FILE", help_heading = "Security")]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// Who this side is, and whom it wants to meet.
+#[derive(Args, Clone, Debug, Default)]
+pub struct MeetArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub identity: IdentityArgs,
+
+    /// Trust the peer with this fingerprint, and no other.
+    #[arg(long, value_name = "FINGERPRINT", conflicts_with = "plain", help_heading = "Security")]
+    pub trust: Option<Fingerprint>,
+
+    /// A plain connection, neither encrypted nor authenticated. The other end has to be told so too.
+    #[arg(long, help_heading = "Security")]
+    pub plain: bool,
 }
 
 /// How a run is shown.
