@@ -65,7 +65,7 @@ impl KeySchedule {
 
     /// Both directions of a channel on a link that keeps order.
     pub fn channel(self, config: ChannelConfig) -> (Sealer, Opener) {
-        let (send, receive) = self.directions(b"valkyrie 2 dialler", b"valkyrie 2 acceptor");
+        let (send, receive) = self.record_directions();
         (Sealer::new(send, config), Opener::new(receive))
     }
 
@@ -85,12 +85,17 @@ impl KeySchedule {
         (self.channel(config), datagrams)
     }
 
+    /// The first keys for records that this side sends, and those that it receives.
+    pub(super) fn record_directions(&self) -> (EpochKeys, EpochKeys) {
+        self.directions(b"valkyrie 2 dialler", b"valkyrie 2 acceptor")
+    }
+
+    /// The same for datagrams.
     //= protocol/security.md#datagrams
-    fn datagram_directions(&self) -> (EpochKeys, EpochKeys) {
+    pub(super) fn datagram_directions(&self) -> (EpochKeys, EpochKeys) {
         self.directions(b"valkyrie 2 dialler datagram", b"valkyrie 2 acceptor datagram")
     }
 
-    /// The first keys of what this side sends and of what it receives.
     fn directions(&self, dialler: &[u8], acceptor: &[u8]) -> (EpochKeys, EpochKeys) {
         let dialler = EpochKeys::first(self.cipher, expand(&self.prk, &[dialler]));
         let acceptor = EpochKeys::first(self.cipher, expand(&self.prk, &[acceptor]));
@@ -189,10 +194,17 @@ impl EpochKeys {
         self.epoch
     }
 
-    /// As [`EpochKeys::first`], further on, for what must happen at the end of a channel's life.
+    /// Calls this epoch another, for what must happen at the end of a channel's life.
     #[cfg(test)]
-    pub(super) fn set_epoch(&mut self, epoch: u32) {
+    pub(super) fn rename(&mut self, epoch: u32) {
         self.epoch = epoch;
+    }
+
+    /// Secret, key and IV, as vectors have them.
+    #[cfg(test)]
+    pub(super) fn expose(&self) -> (Secret, Secret, Zeroizing<[u8; 12]>) {
+        let key = expand(&prk(&self.secret), &[b"key"]);
+        (self.secret.clone(), key, self.iv.clone())
     }
 
     /// The byte of the epoch that records carry.

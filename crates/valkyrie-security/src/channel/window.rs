@@ -1,5 +1,8 @@
 //! Which numbers have been seen, where records may overtake each other.
 
+#[cfg(test)]
+mod tests;
+
 /// How many numbers below the highest one are told apart; anything older counts as seen.
 //= protocol/security.md#datagrams
 pub const WINDOW_NUMBERS: u64 = 2048;

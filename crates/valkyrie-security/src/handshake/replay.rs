@@ -53,7 +53,8 @@ impl ReplayCache {
     }
 
     /// How many are remembered.
-    pub(crate) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.order.len()
     }
 }

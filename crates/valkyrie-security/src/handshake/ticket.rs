@@ -83,7 +83,8 @@ impl Tickets {
     }
 
     /// How many are kept.
-    pub(crate) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.by_id.len()
     }
 

@@ -1,0 +1,188 @@
+//! Whether the time of a refusal says where a secret and a guess differ: Welch's t-test between two classes of input, as dudect does it.
+//!
+//! It informs and decides nothing, so it never fails: a busy machine can hide a leak, or show one that is not there.
+//! Two controls say whether this machine and this moment can tell anything at all. |t| of less than 5 is what chance gives
+//! when nothing is there; the control that leaks shows what a leak looks like. Run it on an idle machine:
+//!
+//!     cargo bench -p valkyrie-security --bench constant_time
+
+// This is a command for a terminal, so its output is its purpose.
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used)]
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::hmac::{self, HMAC_SHA256};
+use aws_lc_rs::kem::{Ciphertext, DecapsulationKey, ML_KEM_768};
+use bytes::BytesMut;
+use valkyrie_security::channel::{ChannelConfig, DatagramOpener, KeySchedule};
+use valkyrie_security::{Cipher, Role};
+
+/// Pairs of one measurement of each class.
+const MEASUREMENTS: usize = 1 << 19;
+
+/// Interrupts make a long tail; each of these parts of the measurements is tested, from all to the fastest half.
+const KEPT_PER_CENT: [usize; 5] = [100, 99, 95, 80, 50];
+
+/// For the control that leaks: long enough that an early exit is seen through the clock's own resolution.
+const LONG: usize = 4096;
+
+fn main() {
+    let quick = std::env::args().any(|argument| argument == "--test");
+    let pairs = if quick { 64 } else { MEASUREMENTS };
+    println!("{pairs} pairs each; |t| < 5 is what chance gives\n");
+    println!(
+        "{:<62} {:>9} {:>9} {:>8}",
+        "first class against second", "median ns", "apart ns", "max |t|"
+    );
+
+    let secret = [0x5a_u8; LONG];
+    let (early, late) = (flipped(&secret, 0), flipped(&secret, LONG - 1));
+    report(
+        "control: `==` over 4 KiB, wrong early or late (leaks)",
+        pairs,
+        |second| black_box(secret[..] == *black_box(if second { &late[..] } else { &early[..] })),
+    );
+    report(
+        "control: `==` over 4 KiB, the same twice (cannot leak)",
+        pairs,
+        |_| black_box(secret[..] == *black_box(&late[..])),
+    );
+
+    cookies(pairs);
+    for cipher in [Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305] {
+        datagrams(pairs, cipher);
+    }
+    decapsulation(pairs / 8);
+}
+
+/// The two calls by which a cookie is checked; nothing outside the crate can make a cookie itself.
+fn cookies(pairs: usize) {
+    let key = hmac::Key::new(HMAC_SHA256, &[7; 32]);
+    let right = hmac::sign(&key, &[0; 16]);
+    let (early, late) = (
+        flipped(right.as_ref(), 0),
+        flipped(right.as_ref(), right.as_ref().len() - 1),
+    );
+    report("cookie, wrong in its first or its last byte", pairs, |second| {
+        let cookie = black_box(if second { &late } else { &early });
+        verify_slices_are_equal(hmac::sign(&key, &[0; 16]).as_ref(), cookie).is_ok()
+    });
+    report(
+        "32 bytes alone, wrong in the first or the last",
+        pairs,
+        |second| {
+            let guess = black_box(if second { &late } else { &early });
+            verify_slices_are_equal(right.as_ref(), guess).is_ok()
+        },
+    );
+}
+
+fn datagrams(pairs: usize, cipher: Cipher) {
+    let now = Instant::now();
+    let schedule = |role| KeySchedule::new(&[1; 32], &[2; 32], &[3; 32], cipher, role);
+    let (mut sealer, _) = schedule(Role::Dialler).datagrams(ChannelConfig::default());
+    let mut sealed = BytesMut::new();
+    sealer.seal(now, &[0; 64], &mut sealed).unwrap();
+    let (tag, last) = (sealed.len() - 16, sealed.len() - 1);
+    let cases = [
+        ("tag, wrong in its first or its last byte", tag, last),
+        (
+            "record, wrong in the first byte of its content or of its tag",
+            10,
+            tag,
+        ),
+    ];
+    for (what, early, late) in cases {
+        let (early, late) = (flipped(&sealed, early), flipped(&sealed, late));
+        let opener = || schedule(Role::Acceptor).datagrams(ChannelConfig::default()).1;
+        let (mut opening, mut plain) = (opener(), BytesMut::with_capacity(128));
+        report(&format!("{cipher:?} {what}"), pairs, |second| {
+            // A receiver closes after so many forgeries; this one begins again.
+            if opening.stats().forged + 1 >= DatagramOpener::FORGED_MAX {
+                opening = opener();
+            }
+            plain.clear();
+            opening
+                .open(now, black_box(if second { &late } else { &early }), &mut plain)
+                .is_ok()
+        });
+    }
+}
+
+fn decapsulation(pairs: usize) {
+    let key = DecapsulationKey::generate(&ML_KEM_768).unwrap();
+    let (ciphertext, _) = key.encapsulation_key().unwrap().encapsulate().unwrap();
+    let right = ciphertext.as_ref().to_vec();
+    let wrong = flipped(&right, 0);
+    report(
+        "ML-KEM-768, a ciphertext that is right or altered",
+        pairs,
+        |second| {
+            let ciphertext = Ciphertext::from(black_box(if second { &wrong[..] } else { &right[..] }));
+            key.decapsulate(ciphertext).is_ok()
+        },
+    );
+}
+
+fn flipped(bytes: &[u8], at: usize) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes[at] ^= 1;
+    bytes
+}
+
+/// Measures both classes in random order and prints what tells them apart.
+fn report(what: &str, pairs: usize, mut run: impl FnMut(bool) -> bool) {
+    // A counter through a multiplier is random enough that no predictor and no timer falls in step with it.
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut times = [Vec::with_capacity(pairs * 2), Vec::with_capacity(pairs * 2)];
+    for _ in 0..pairs * 2 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let second = random >> 63 == 1;
+        let began = Instant::now();
+        black_box(run(second));
+        times[usize::from(second)].push(began.elapsed().as_nanos() as f64);
+    }
+    let mut all: Vec<f64> = times.concat();
+    all.sort_unstable_by(f64::total_cmp);
+    let most = KEPT_PER_CENT.map(|kept| {
+        let limit = all[(all.len() * kept).div_ceil(100) - 1];
+        let [first, second] =
+            [0, 1].map(|class: usize| moments(times[class].iter().filter(|time| **time <= limit)));
+        welch(first, second).abs()
+    });
+    let median = |class: usize| {
+        let mut sorted = times[class].clone();
+        sorted.sort_unstable_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    };
+    let most = most.into_iter().fold(0.0, f64::max);
+    println!(
+        "{what:<62} {:>9.0} {:>9.0} {most:>8.1}",
+        median(0),
+        (median(1) - median(0)).abs()
+    );
+}
+
+/// Count, mean and variance.
+fn moments<'a>(times: impl Iterator<Item = &'a f64>) -> (f64, f64, f64) {
+    let (mut count, mut mean, mut squares) = (0.0, 0.0, 0.0);
+    for time in times {
+        count += 1.0;
+        let off = time - mean;
+        mean += off / count;
+        squares += off * (time - mean);
+    }
+    (count, mean, squares / (count - 1.0))
+}
+
+/// Welch's t of two samples.
+fn welch(first: (f64, f64, f64), second: (f64, f64, f64)) -> f64 {
+    let error = (first.2 / first.0 + second.2 / second.0).sqrt();
+    if error > 0.0 {
+        (first.1 - second.1) / error
+    } else {
+        0.0
+    }
+}
