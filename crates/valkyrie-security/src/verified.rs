@@ -18,7 +18,7 @@ pub struct Verified(Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) trusted_by: TrustedBy,
     pub(crate) static_key: Option<PublicKey>,
-    pub(crate) document: Option<Arc<IdentityDocument>>,
+    pub(crate) shown: Option<Shown>,
     /// What somebody vouches for.
     pub(crate) name: Option<String>,
     pub(crate) roles: Vec<String>,
@@ -36,7 +36,7 @@ impl Inner {
         Self {
             trusted_by,
             static_key: None,
-            document: None,
+            shown: None,
             name: None,
             roles: Vec::new(),
             spiffe_id: None,
@@ -45,6 +45,29 @@ impl Inner {
             newly_seen: None,
             suite: None,
             resumed: false,
+        }
+    }
+}
+
+/// What is kept of the document that a peer showed: a connection lives long, and the keys and signatures of a document
+/// are ten thousand bytes that nobody looks at again.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Shown {
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) issuer: Fingerprint,
+    pub(crate) serial: u64,
+    name: Box<str>,
+    labels: Box<[(String, String)]>,
+}
+
+impl From<&IdentityDocument> for Shown {
+    fn from(document: &IdentityDocument) -> Self {
+        Self {
+            fingerprint: document.fingerprint(),
+            issuer: document.issuer(),
+            serial: document.serial(),
+            name: document.name().into(),
+            labels: document.labels().into(),
         }
     }
 }
@@ -159,7 +182,7 @@ impl Verified {
 
     /// What it calls itself, to be shown to people.
     pub fn claimed_name(&self) -> Option<&str> {
-        self.0.document.as_ref().map(|document| document.name())
+        self.0.shown.as_ref().map(|shown| &*shown.name)
     }
 
     /// The roles that somebody trusted gives it, ascending: an authority in its document, or who pinned it. None for a peer that
@@ -175,15 +198,15 @@ impl Verified {
 
     /// Names and values that an authority gives it, ascending by name.
     pub fn labels(&self) -> &[(String, String)] {
-        match (&self.0.trusted_by, &self.0.document) {
-            (TrustedBy::Authority { .. }, Some(document)) => document.labels(),
+        match (&self.0.trusted_by, &self.0.shown) {
+            (TrustedBy::Authority { .. }, Some(shown)) => &shown.labels,
             _ => &[],
         }
     }
 
     /// The fingerprint of its identity.
     pub fn fingerprint(&self) -> Option<Fingerprint> {
-        self.0.document.as_ref().map(|document| document.fingerprint())
+        self.0.shown.as_ref().map(|shown| shown.fingerprint)
     }
 
     /// The static key that it proved.
@@ -191,9 +214,13 @@ impl Verified {
         self.0.static_key.as_ref()
     }
 
-    /// Its document.
-    pub fn document(&self) -> Option<&IdentityDocument> {
-        self.0.document.as_deref()
+    /// The serial of the document that it showed.
+    pub fn serial(&self) -> Option<u64> {
+        self.0.shown.as_ref().map(|shown| shown.serial)
+    }
+
+    pub(crate) fn shown(&self) -> Option<&Shown> {
+        self.0.shown.as_ref()
     }
 
     /// Its SPIFFE ID, `spiffe://trust-domain/path`.

@@ -10,11 +10,11 @@ use bytes::Bytes;
 
 use super::lines::{TrustFileError, TrustFileFault, entries, word};
 use crate::identity::{
-    Algorithm, Fingerprint, IdentityDocument, Signature, SignatureError, SigningError, SigningKey,
-    SigningKeys,
+    Algorithm, Fingerprint, Signature, SignatureError, SigningError, SigningKey, SigningKeys,
 };
 use crate::provider::PublicKey;
 use crate::time::UnixTime;
+use crate::verified::Shown;
 
 /// One thing that is revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -190,18 +190,17 @@ impl RevocationList {
     }
 
     /// It revokes this document or a key of it that was proved.
-    pub(super) fn revokes(&self, document: &IdentityDocument, proved: &PublicKey) -> bool {
+    pub(super) fn revokes(&self, shown: &Shown, proved: &PublicKey) -> bool {
         // An authority speaks of what it signed and of nothing else.
-        if self.issuer().is_some_and(|issuer| issuer != document.issuer()) {
+        if self.issuer().is_some_and(|issuer| issuer != shown.issuer) {
             return false;
         }
         let by_document = Revocation::Document {
-            issuer: document.issuer(),
-            serial: document.serial(),
+            issuer: shown.issuer,
+            serial: shown.serial,
         };
-        self.entries
-            .contains(&Revocation::Identity(document.fingerprint()))
-            || self.entries.contains(&Revocation::Identity(document.issuer()))
+        self.entries.contains(&Revocation::Identity(shown.fingerprint))
+            || self.entries.contains(&Revocation::Identity(shown.issuer))
             || self.entries.contains(&by_document)
             || self.revokes_key(proved)
     }

@@ -9,7 +9,7 @@ use crate::identity::{Algorithm, Fingerprint, IdentityDocument, Kind};
 use crate::provider::PublicKey;
 use crate::role::Role;
 use crate::time::UnixTime;
-use crate::verified::{Assurance, Inner, TrustedBy, Verified};
+use crate::verified::{Assurance, Inner, Shown, TrustedBy, Verified};
 
 impl Trust {
     /// Decides about a peer that proved `peer_static` in the handshake with hash `h` and then sent `credentials`.
@@ -62,15 +62,17 @@ impl Trust {
         if now >= verified.not_after() {
             return Err(TrustError::Expired(verified.not_after()));
         }
-        let (Some(document), Some(key)) = (verified.document(), verified.static_key()) else {
+        let (Some(shown), Some(key)) = (verified.shown(), verified.static_key()) else {
             return match verified.how() {
                 TrustedBy::Anonymous if !self.anonymous => Err(TrustError::Anonymous),
                 _ => Ok(()),
             };
         };
-        self.check_revoked(document, key)?;
+        self.check_revoked(shown, key)?;
         match verified.how() {
-            TrustedBy::Authority { .. } => self.authority_of(now, document).map(|_| ()),
+            TrustedBy::Authority { .. } => self
+                .authority_of(now, shown.issuer, shown.fingerprint)
+                .map(|_| ()),
             _ => Ok(()),
         }
     }
@@ -103,7 +105,8 @@ impl Trust {
         let keys = if document.is_self_signed() {
             document.signing_keys()
         } else {
-            self.authority_of(now, document)?.signing_keys()
+            self.authority_of(now, document.issuer(), fingerprint)?
+                .signing_keys()
         };
         let cached = cache::key(document.encode());
         if !self.verified.contains(&cached) {
@@ -116,14 +119,14 @@ impl Trust {
         if now >= document.not_after() {
             return Err(TrustError::Expired(document.not_after()));
         }
-        self.check_revoked(document, proved)
+        self.check_revoked(&document.into(), proved)
     }
 
-    fn check_revoked(&self, document: &IdentityDocument, proved: &PublicKey) -> Result<(), TrustError> {
-        let by_issuer = self.revoked.get(&document.issuer());
+    fn check_revoked(&self, shown: &Shown, proved: &PublicKey) -> Result<(), TrustError> {
+        let by_issuer = self.revoked.get(&shown.issuer);
         let mut lists = std::iter::once(&self.revoked_here).chain(by_issuer);
-        if lists.any(|list| list.revokes(document, proved)) {
-            return Err(TrustError::Revoked(document.fingerprint()));
+        if lists.any(|list| list.revokes(shown, proved)) {
+            return Err(TrustError::Revoked(shown.fingerprint));
         }
         Ok(())
     }
@@ -132,13 +135,13 @@ impl Trust {
     fn authority_of(
         &self,
         now: UnixTime,
-        document: &IdentityDocument,
+        issuer: Fingerprint,
+        fingerprint: Fingerprint,
     ) -> Result<&IdentityDocument, TrustError> {
-        let issuer = document.issuer();
-        let authority = self.authorities.get(&issuer).ok_or(TrustError::UnknownIssuer {
-            fingerprint: document.fingerprint(),
-            issuer,
-        })?;
+        let authority = self
+            .authorities
+            .get(&issuer)
+            .ok_or(TrustError::UnknownIssuer { fingerprint, issuer })?;
         let early = now.saturating_add(CLOCK_SKEW) < authority.not_before();
         if early || now >= authority.not_after() {
             return Err(TrustError::AuthorityExpired(issuer));
@@ -183,12 +186,12 @@ impl Trust {
         let fingerprint = document.fingerprint();
         let not_after = document.not_after();
         let believed = |trusted_by| Inner {
-            document: Some(Arc::clone(&document)),
+            shown: Some(Shown::from(&*document)),
             not_after,
             ..Inner::nobody(trusted_by)
         };
         if !document.is_self_signed() {
-            let authority = self.authority_of(now, &document)?;
+            let authority = self.authority_of(now, document.issuer(), fingerprint)?;
             return Ok(Inner {
                 name: Some(document.name().to_owned()),
                 roles: document.roles().to_vec(),
