@@ -15,6 +15,8 @@ SIGNATURE_LENGTHS = {1: 64, 2: 3309}
 # The purpose of the key that makes the signatures of an algorithm.
 PURPOSE_OF = {1: ED25519, 2: ML_DSA_65}
 IDENTITY, PROOF, TOKEN, SVID = 1, 2, 3, 4
+# The end of the year 9999.
+LATEST = 253_402_300_799
 ROLES = {"dialler": 1, "acceptor": 2}
 TOKEN_TEXT = re.compile("[A-Za-z0-9][A-Za-z0-9._:/-]*", re.ASCII)
 CREDENTIALS_MAX = 16_384
@@ -127,7 +129,7 @@ def parse(data):
         raise Refused("kind")
     for name in ("serial", "not_before", "not_after"):
         document[name] = reader.uint(8)
-    if document["not_before"] >= document["not_after"]:
+    if document["not_before"] >= document["not_after"] or document["not_after"] > LATEST:
         raise Refused("good at no time")
     document["name"] = reader.text(1, 200)
     document["roles"] = [reader.token() for _ in range(reader.count(0, 16))]

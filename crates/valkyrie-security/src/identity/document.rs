@@ -71,7 +71,7 @@ impl IdentityDocument {
         };
         let serial = reader.u64()?;
         let (not_before, not_after) = (reader.u64()?, reader.u64()?);
-        if not_before >= not_after {
+        if not_before >= not_after || not_after > LATEST_SECS {
             return Err(DocumentError::Lifetime);
         }
         let name = text(reader.short()?)
@@ -312,8 +312,8 @@ pub enum DocumentError {
     /// Neither node nor authority.
     #[error("the identity document is of kind {0}, of which this side knows nothing")]
     Kind(u8),
-    /// It ends before it begins.
-    #[error("the identity document is good at no time at all")]
+    /// It ends before it begins, or later than any calendar goes.
+    #[error("the identity document is good at no time at all, or until after the year 9999")]
     Lifetime,
     /// A text is too short, too long, not UTF-8 or of characters that it may not have.
     #[error("a {0} of the identity document is not what one may be")]
@@ -354,4 +354,6 @@ const ED25519_PURPOSE: u8 = Algorithm::Ed25519.purpose();
 const ML_DSA_65_PURPOSE: u8 = Algorithm::MlDsa65.purpose();
 /// Keys of a document, as the wire bounds them; six is the most that fits the purposes of this version.
 const KEYS_MAX: usize = 8;
+/// The last second of the year 9999, beyond which no date is written and no document is good.
+const LATEST_SECS: u64 = 253_402_300_799;
 const DOMAIN: &[u8] = b"valkyrie 2 identity\0";

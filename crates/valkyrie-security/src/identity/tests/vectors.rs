@@ -275,6 +275,9 @@ fn refused() -> Vec<Value> {
     with("kind 0", |raw| raw.kind = 0);
     with("kind 3", |raw| raw.kind = 3);
     with("good at no time", |raw| raw.not_after = raw.not_before);
+    with("good until after the year 9999", |raw| {
+        raw.not_after = 253_402_300_800
+    });
     with("no name", |raw| raw.name = vec![]);
     with("a name of 201 bytes", |raw| raw.name = vec![b'n'; 201]);
     with("a name that is not UTF-8", |raw| raw.name = vec![0xff]);
