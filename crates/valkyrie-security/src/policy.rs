@@ -38,8 +38,9 @@ pub use handle::PolicyHandle;
 pub use rule::TopicUse;
 pub use subject::{Standing, Subject};
 
+use crate::provider::PublicKey;
 use crate::time::UnixTime;
-use crate::token::TokenRoot;
+use crate::token::{RevocationId, TokenError, TokenRights, TokenRoot};
 use grant::TokenGrant;
 use rule::{Calls, Effect, Peers, Rule};
 use selector::PeerSelector;
@@ -82,6 +83,7 @@ pub struct Policy {
 #[derive(Clone, Debug, Default)]
 struct TokenRules {
     roots: Box<[TokenRoot]>,
+    revoked: Box<[RevocationId]>,
     ceiling: Classes,
 }
 
@@ -154,12 +156,16 @@ impl Policy {
             let rate = self.rules.get(usize::from(*number))?.rate.as_ref()?;
             Some(self.shares.meter(&account, *number, rate, now))
         });
-        let token = subject.token.map(|rights| {
-            Box::new(TokenGrant {
-                rights: rights.clone(),
-                ceiling: self.tokens.ceiling,
-            })
-        });
+        // It was verified under an earlier policy, perhaps.
+        let token = subject
+            .token
+            .filter(|rights| self.tokens.take(rights))
+            .map(|rights| {
+                Box::new(TokenGrant {
+                    rights: rights.clone(),
+                    ceiling: self.tokens.ceiling,
+                })
+            });
         // Where there is an identity the token ends by itself, and what the rules give stays.
         let not_after = match (subject.standing.is_authenticated(), subject.token) {
             (false, Some(rights)) => earlier(subject.not_after, rights.not_after()),
@@ -187,6 +193,21 @@ impl Policy {
         explain::explain(&self.rules, &subject.into(), service, method, class)
     }
 
+    /// Verifies the token that a peer showed which proved the static key `peer`. What it grants goes into
+    /// [`Subject::token`], and is looked at anew with every [`grant`](Self::grant): a policy that does not take the token
+    /// any more takes away what it granted.
+    ///
+    /// # Errors
+    /// [`TokenError`]: the token grants nothing here, now, to this peer.
+    pub fn verify_token(
+        &self,
+        token: &[u8],
+        peer: &PublicKey,
+        now: UnixTime,
+    ) -> Result<TokenRights, TokenError> {
+        TokenRights::verify(token, peer, &self.tokens.roots, &self.tokens.revoked, now)
+    }
+
     /// The keys whose tokens are taken. None: no token is.
     pub fn token_roots(&self) -> &[TokenRoot] {
         &self.tokens.roots
@@ -204,6 +225,13 @@ impl Policy {
     }
 }
 
+impl TokenRules {
+    fn take(&self, rights: &TokenRights) -> bool {
+        let mut ids = rights.revocation_ids().iter();
+        self.roots.contains(&rights.root()) && !ids.any(|id| self.revoked.contains(id))
+    }
+}
+
 /// Nothing is allowed to anybody.
 impl Default for Policy {
     fn default() -> Self {
@@ -215,7 +243,10 @@ impl Default for Policy {
 impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Policy")
-            .field("rules", &self.rules.iter().map(Rule::to_string).collect::<Vec<_>>())
+            .field(
+                "rules",
+                &self.rules.iter().map(Rule::to_string).collect::<Vec<_>>(),
+            )
             .field("tokens", &self.tokens)
             .finish_non_exhaustive()
     }

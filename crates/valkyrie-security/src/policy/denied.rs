@@ -67,9 +67,6 @@ pub enum DeniedReason {
     /// The caller's credentials have expired on this connection.
     #[error("the caller's credentials have expired")]
     Expired,
-    /// The caller's token would have to be evaluated for more calls than one connection may make it.
-    #[error("the caller's token has been used for too many different calls on this connection")]
-    TokenCalls,
 }
 
 impl Denied {
@@ -77,7 +74,7 @@ impl Denied {
     //= protocol/errors.md#codes
     pub const fn code(&self) -> ErrorCode {
         match self.reason {
-            DeniedReason::Rate { .. } | DeniedReason::TokenCalls => ErrorCode::RESOURCE_EXHAUSTED,
+            DeniedReason::Rate { .. } => ErrorCode::RESOURCE_EXHAUSTED,
             DeniedReason::Expired => ErrorCode::CREDENTIALS_EXPIRED,
             _ => ErrorCode::PERMISSION_DENIED,
         }

@@ -1,6 +1,8 @@
 //! Reads a policy file: TOML, every mistake with its place.
 
+use std::fmt::Display;
 use std::ops::Range;
+use std::str::FromStr;
 
 use toml::Spanned;
 use toml::de::{DeArray, DeString, DeTable, DeValue};
@@ -48,7 +50,7 @@ const DENY_KEYS: &[&str] = &[
     "publish",
     "subscribe",
 ];
-const TOKEN_KEYS: &[&str] = &["roots", "classes"];
+const TOKEN_KEYS: &[&str] = &["roots", "classes", "revoked"];
 
 type Value<'a> = Spanned<DeValue<'a>>;
 
@@ -305,33 +307,42 @@ impl Reader<'_> {
             return TokenRules::default();
         };
         self.known_keys(table, TOKEN_KEYS, "[tokens]");
-        let mut roots = Vec::new();
-        match field(table, "roots") {
-            Some(list) => {
-                for (text, span) in self.texts(list, "roots") {
-                    match text.parse::<TokenRoot>() {
-                        Ok(root) => roots.push(root),
-                        Err(error) => self.fault(span, error.to_string(), None),
-                    }
-                }
-                if roots.len() > ROOTS_MAX {
-                    self.fault(
-                        list.span(),
-                        format!("tokens of at most {ROOTS_MAX} roots are taken"),
-                        None,
-                    );
-                }
-            }
-            None => self.fault(
+        if field(table, "roots").is_none() {
+            let help = "write `roots = [\"ed25519/…\"]`".to_owned();
+            self.fault(
                 value.span(),
                 "[tokens] does not say whose tokens are taken",
-                Some("write `roots = [\"ed25519/…\"]`".to_owned()),
-            ),
+                Some(help),
+            );
+        }
+        let roots: Box<[TokenRoot]> = self.parsed(table, "roots");
+        if let Some(list) = field(table, "roots").filter(|_| roots.len() > ROOTS_MAX) {
+            self.fault(
+                list.span(),
+                format!("tokens of at most {ROOTS_MAX} roots are taken"),
+                None,
+            );
         }
         TokenRules {
-            roots: roots.into(),
+            roots,
+            revoked: self.parsed(table, "revoked"),
             ceiling: self.classes(table, Classes::ORDINARY),
         }
+    }
+
+    /// A list of what each text writes.
+    fn parsed<T: FromStr<Err: Display>>(&mut self, table: &DeTable<'_>, key: &str) -> Box<[T]> {
+        let Some(value) = field(table, key) else {
+            return Box::default();
+        };
+        let mut parsed = Vec::new();
+        for (text, span) in self.texts(value, key) {
+            match text.parse() {
+                Ok(item) => parsed.push(item),
+                Err(error) => self.fault(span, T::Err::to_string(&error), None),
+            }
+        }
+        parsed.into()
     }
 
     /// The texts of a list that is not empty, each with its place.

@@ -33,28 +33,14 @@ impl FromStr for TokenRoot {
     type Err = TokenRootError;
 
     fn from_str(text: &str) -> Result<Self, TokenRootError> {
-        let digits = text.strip_prefix(ALGORITHM).ok_or(TokenRootError)?.as_bytes();
-        let (pairs, rest) = digits.as_chunks::<2>();
-        let mut bytes = [0; 32];
-        if pairs.len() != bytes.len() || !rest.is_empty() {
-            return Err(TokenRootError);
-        }
-        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-            *byte = digit(*high)? << 4 | digit(*low)?;
-        }
-        Ok(Self(bytes))
+        let digits = text.strip_prefix(ALGORITHM).ok_or(TokenRootError)?;
+        super::unhex(digits).map(Self).ok_or(TokenRootError)
     }
-}
-
-fn digit(character: u8) -> Result<u8, TokenRootError> {
-    let value = char::from(character).to_digit(16).ok_or(TokenRootError)?;
-    u8::try_from(value).map_err(|_| TokenRootError)
 }
 
 impl fmt::Display for TokenRoot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(ALGORITHM)?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, "{ALGORITHM}{}", super::hex(&self.0))
     }
 }
 
