@@ -127,13 +127,20 @@ fn has_word(line: &str, word: &str) -> bool {
 const LINES_MAX: usize = 700;
 
 /// Libraries that hold no clock, socket or task.
-const PURE: [&str; 2] = ["crates/valkyrie-frame/src/", "crates/valkyrie-proto/src/"];
+const PURE: [&str; 3] = [
+    "crates/valkyrie-frame/src/",
+    "crates/valkyrie-proto/src/",
+    "crates/valkyrie-security/src/",
+];
 
 /// What such a library never names.
-const IMPURE: [&str; 7] = [
+const IMPURE: [&str; 10] = [
     "Instant::now",
     "SystemTime::now",
-    "std::net",
+    "TcpListener",
+    "TcpStream",
+    "UdpSocket",
+    "UnixStream",
     "std::fs",
     "std::process",
     "std::thread",
