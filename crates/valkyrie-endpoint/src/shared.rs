@@ -141,6 +141,16 @@ impl Shared {
             fault.end(&mut session, now);
             deaf = true;
         }
+        // The beginning of a frame at most, and no more memory than that: the peer may stay idle from here on.
+        let kept = if deaf {
+            BytesMut::new()
+        } else {
+            BytesMut::from(&*input)
+        };
+        if input.capacity() > 0 {
+            input.clear();
+            worker::put_input(input);
+        }
         Self {
             side: session.side(),
             peer: link.peer().into_boxed_str(),
@@ -151,7 +161,7 @@ impl Shared {
                 failed: false,
                 driver: None,
                 deaf,
-                input,
+                input: kept,
                 channel,
             }),
             guard,

@@ -1,12 +1,16 @@
 //! What an endpoint promises, shown over real links.
 
+mod access;
 mod calls;
 mod cancel;
 mod deadlines;
 mod drain;
 mod links;
 mod panics;
+mod people;
 mod redial;
+mod resumption;
+mod secure;
 mod streams;
 mod stress;
 mod support;
