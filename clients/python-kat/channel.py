@@ -12,8 +12,15 @@ RECORD_HEADER, DATAGRAM_HEADER, TAG = 5, 10, 16
 BODY_LENGTHS = range(17, 65_553)
 
 
+INTEGRITY, PROTOCOL = 700, 100
+
+
 class Refused(Exception):
-    """What the page calls an integrity error."""
+    """A connection error, with its code."""
+
+    def __init__(self, reason, code=INTEGRITY):
+        super().__init__(reason)
+        self.code = code
 
 
 def extract(salt, material):
@@ -25,6 +32,10 @@ def expand(secret, info, length):
     if length > hashlib.sha256().digest_size:
         raise ValueError("one block is enough for everything that the page derives")
     return hmac.digest(secret, info + b"\x01", "sha256")[:length]
+
+
+class Incomplete(Exception):
+    """A record that has not arrived whole."""
 
 
 class Schedule:
@@ -94,13 +105,15 @@ class Opener:
 
     def open(self, data):
         """The kind, the plaintext without padding, and what follows the record."""
+        if len(data) < RECORD_HEADER:
+            raise Incomplete
         header, length = data[:RECORD_HEADER], int.from_bytes(data[2:5], "big")
         kind = header[0] & ~PADDED
         if kind not in (DATA, CONTROL) or header[1] != self.epoch.number & 255 or length not in BODY_LENGTHS:
             raise Refused("a header that cannot be")
         body, rest = data[RECORD_HEADER:RECORD_HEADER + length], data[RECORD_HEADER + length:]
         if len(body) < length:
-            raise Refused("a record that is not whole")
+            raise Incomplete
         try:
             plaintext = self.epoch.aead.decrypt(self.epoch.nonce(self.count), body, header)
         except Exception as error:
@@ -113,7 +126,12 @@ class Opener:
         return kind, plaintext, rest
 
     def _control(self, plaintext):
-        frame_kind, payload = wire.open_frame(plaintext)
+        try:
+            frame_kind, payload = wire.open_frame(plaintext)
+        except ValueError as error:
+            raise Refused("a control record with anything but one frame", PROTOCOL) from error
+        if frame_kind not in wire.AUTH_GROUP or (frame_kind == wire.REKEY and len(payload) != 4):
+            raise Refused("a control record with another frame than its own", PROTOCOL)
         if frame_kind == wire.REKEY:
             if payload != (self.epoch.number + 1).to_bytes(4, "big"):
                 raise Refused("a REKEY that names another epoch than the next")

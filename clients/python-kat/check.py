@@ -10,6 +10,7 @@ import pathlib
 import sys
 import traceback
 
+import check_channel
 import check_handshake
 import check_identity
 
@@ -19,6 +20,7 @@ PUBLISHED = ROOT / "crates/valkyrie-security/tests/vectors/hfs/xxhfs_mlkem768.js
 
 CHECKS = {
     "handshake.json": check_handshake.ours,
+    "channel.json": check_channel.check,
     "identity.json": check_identity.check,
 }
 

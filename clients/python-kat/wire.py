@@ -3,6 +3,8 @@
 PROTOCOL = bytes([0x52, 0x43, 0x02])
 FLAG_CRITICAL = 0x80
 AUTH_CHALLENGE, AUTH_RESPONSE, AUTH_SUCCESS, AUTH_FAILURE, KEY_EXCHANGE, REKEY = 0x10, 0x11, 0x12, 0x13, 0x14, 0x16
+# The types of that group.
+AUTH_GROUP = range(0x10, 0x20)
 
 SUITES = {
     1: "Noise_XXhfs_25519+MLKEM768_AESGCM_SHA256",
@@ -33,7 +35,9 @@ def frame(kind, payload):
 
 def open_frame(data):
     """The type and the payload of the one frame that `data` is."""
-    ext, length = data[7], int.from_bytes(data[8 + 4:16], "big")
+    if len(data) < 20:
+        raise ValueError("not a whole header")
+    ext, length = data[7], int.from_bytes(data[12:16], "big")
     begin = 20 + 4 * ext
     if data[:3] != PROTOCOL or len(data) != begin + length:
         raise ValueError("not one whole frame")
