@@ -132,16 +132,6 @@ impl Access {
         Ok(())
     }
 
-    /// Reads files that have changed, again and again; for programs that run for long.
-    pub(crate) async fn keep_fresh(&self) {
-        let mut ticks = tokio::time::interval(REFRESH_EVERY);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            self.refresh();
-        }
-    }
-
     /// Reads files that have changed and says so.
     pub(crate) fn refresh(&self) {
         let changes = self.keystore.refresh(now());

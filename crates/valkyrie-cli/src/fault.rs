@@ -1,6 +1,6 @@
 //! From the library's errors to what a person reads and a script tests.
 
-use valkyrie::frame::{DecodeError, HeaderError};
+use valkyrie::frame::{DecodeError, Family, HeaderError};
 use valkyrie::proto::SessionError;
 use valkyrie::security::Fingerprint;
 use valkyrie::security::handshake::Culprit;
@@ -45,9 +45,13 @@ impl From<ConnectError> for CliError {
                     CloseReason::Error(SessionError::Decode(DecodeError::Header(HeaderError::Magic {
                         ..
                     }))) => error.hint("something else listens there, a web server perhaps; check the port"),
-                    CloseReason::Refused(failure) if failure.code == ErrorCode::UNAUTHENTICATED => error
-                        .with_exit(Exit::Distrust)
-                        .hint("the peer takes no plain connections; leave --plain away, or give it to the peer as well"),
+                    CloseReason::Refused(failure) => match failure.code {
+                        ErrorCode::UNAUTHENTICATED => error.with_exit(Exit::Distrust).hint(
+                            "a peer that takes no plain connections says so; leave --plain away, or give it to both",
+                        ),
+                        code if is_about_identity(code) => error.with_exit(Exit::Distrust).hint(TRUST_US_HINT),
+                        _ => error,
+                    },
                     CloseReason::LinkLost => {
                         error.hint("the peer hung up without a word; it may speak another protocol")
                     }
@@ -80,10 +84,7 @@ fn handshake_fault(error: HandshakeError, message: String) -> CliError {
             TrustError::NotExpected { .. } => distrust.hint("nothing was sent; check the locator and --trust"),
             _ => distrust,
         },
-        HandshakeError::Refused(_) => distrust.hint(
-            "the peer does not trust this side: its operator runs `valkyrie keys trust` with what \
-             `valkyrie keys show --fingerprint` says here",
-        ),
+        HandshakeError::Refused(_) => distrust.hint(TRUST_US_HINT),
         HandshakeError::RefusedInClear(_) => distrust,
         HandshakeError::Frame(DecodeError::Header(HeaderError::Magic { .. })) => CliError::new(Exit::Protocol, message)
             .hint("something else listens there, a web server perhaps; check the port"),
@@ -95,6 +96,11 @@ fn handshake_fault(error: HandshakeError, message: String) -> CliError {
         error if error.culprit() == Culprit::Peer => CliError::new(Exit::Protocol, message),
         _ => CliError::new(Exit::Local, message),
     }
+}
+
+/// The peer says that it is about who this side is.
+fn is_about_identity(code: ErrorCode) -> bool {
+    matches!(code.family(), Some(Family::Auth | Family::Security))
 }
 
 fn trust_hint(fingerprint: Fingerprint) -> String {
@@ -207,6 +213,9 @@ fn transport_exit(error: &TransportError, otherwise: Exit) -> Exit {
         _ => otherwise,
     }
 }
+
+const TRUST_US_HINT: &str = "the peer does not trust this side: its operator runs `valkyrie keys trust` with what \
+                             `valkyrie keys show --fingerprint` says here";
 
 const LOCATOR_HINT: &str = "locators look like tcp://host:port, uds:///absolute/path or uds://@name";
 

@@ -22,6 +22,7 @@ mod process;
 mod serve;
 mod signals;
 mod units;
+mod watch;
 mod who;
 
 use std::process::ExitCode;
@@ -57,7 +58,7 @@ fn run(cli: &Cli, out: &mut Out, notes: Notes) -> Result<(), CliError> {
         Command::Decode(args) => decode::run(args, out),
         Command::Keys(args) => keys::run(args, out, notes),
         Command::Policy(args) => policy::run(args, out),
-        Command::Ci(args) => ci::run(args, cli.color, cli.json),
+        Command::Ci(args) => ci::run(args, cli.color, cli.json, notes),
         Command::Completions(args) => completions::run(args, out),
     }
 }

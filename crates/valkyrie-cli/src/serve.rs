@@ -2,7 +2,6 @@
 
 mod services;
 
-use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -15,13 +14,14 @@ use valkyrie_rustci::command::IdentityArgs;
 
 pub(crate) use self::services::ProcessReport;
 use self::services::State;
-use crate::access::{self, Access};
+use crate::access::Access;
 use crate::exit::{CliError, Exit};
 use crate::net;
 use crate::out::{Notes, Out};
 use crate::policy::PolicyFile;
-use crate::signals::{Reload, Signals};
+use crate::signals::Signals;
 use crate::units::{Span, parse_duration};
+use crate::watch::Watch;
 
 /// Listens and serves the services echo, health and describe.
 #[derive(Args, Debug)]
@@ -100,7 +100,6 @@ async fn serve(
     notes: Notes,
 ) -> Result<(), CliError> {
     let mut signals = Signals::install()?;
-    let mut reload = Reload::install()?;
     let state = Arc::new(State {
         begun: Instant::now(),
         endpoint: OnceLock::new(),
@@ -143,55 +142,12 @@ async fn serve(
             out.flush()?;
         }
     }
-    let mut watch = Watch {
-        access,
-        policy,
-        handle,
-        notes,
-    };
+    let watch = Watch::new(access.clone(), policy, handle, notes).on_hangup();
     tokio::select! {
         _ = signals.next() => {}
-        never = watch.run(&mut reload) => match never {},
+        failed = watch.run() => match failed? {},
     }
     drain(args, &endpoint, &mut signals, out, notes).await
-}
-
-/// The files that decide who is let in, and what for, while the server runs.
-struct Watch<'a> {
-    access: &'a Access,
-    policy: Option<PolicyFile>,
-    handle: PolicyHandle,
-    notes: Notes,
-}
-
-impl Watch<'_> {
-    /// Looks at the files every second, and at once when asked to.
-    async fn run(&mut self, reload: &mut Reload) -> Infallible {
-        let mut ticks = tokio::time::interval(access::REFRESH_EVERY);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => self.look(false),
-                () = reload.next() => self.look(true),
-            }
-        }
-    }
-
-    fn look(&mut self, asked: bool) {
-        self.access.refresh();
-        let Some(file) = &mut self.policy else { return };
-        match file.refresh(asked) {
-            Ok(None) => {}
-            Ok(Some(policy)) => {
-                self.handle.store(policy);
-                self.notes
-                    .remark(format_args!("{} is in force", file.path().display()));
-            }
-            Err(error) => self
-                .notes
-                .warning(format_args!("{error}; the policy that was in force still is")),
-        }
-    }
 }
 
 async fn drain(

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use valkyrie_endpoint::{
     BuildError, CallError, Class, ConnectError, Connection, Dialer, DialerError, Endpoint, Kind, Locator,
-    Message, OpenError, PlainRule, RecvError, Redial, SendError, WhileDown,
+    Message, OpenError, RecvError, Redial, SendError, WhileDown,
 };
-use valkyrie_transport_tcp::TcpTransport;
-use valkyrie_transport_uds::UdsTransport;
+use valkyrie_security::trust::UnknownPeer;
 
+use crate::access::Access;
 use crate::log::LogRecord;
 use crate::schedule::{Attempt, RunResult};
 use crate::wire::{
@@ -79,6 +79,16 @@ pub enum ClientError {
     Unwatched,
 }
 
+impl ClientError {
+    /// The server, where nobody vouches for it and somebody may be asked.
+    pub fn unknown_peer(&self) -> Option<&UnknownPeer> {
+        match self {
+            Self::Connect(error) => error.unknown_peer(),
+            _ => None,
+        }
+    }
+}
+
 /// What a watch sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -94,40 +104,28 @@ pub enum Update {
 pub struct CiClient {
     endpoint: Endpoint,
     dialer: Dialer,
-    secret: Option<String>,
 }
 
 impl CiClient {
-    /// Connects. The first connection has to succeed within `within`; later ones are made as needed.
+    /// Connects. The first connection has to succeed within `within`; later ones are made as needed. A server that nobody
+    /// vouches for may be asked about: see [`ClientError::unknown_peer`].
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn connect(
-        server: &Locator,
-        secret: Option<String>,
-        within: Duration,
-    ) -> Result<Self, ClientError> {
-        let endpoint = Endpoint::builder()
-            .transport(TcpTransport::new())
-            .plain(PlainRule::Always)
-            .transport(UdsTransport::new())
-            .build()?;
+    pub async fn connect(server: &Locator, access: &Access, within: Duration) -> Result<Self, ClientError> {
+        let endpoint = access.endpoint().build()?;
         // Dialled once by hand, because here a refusal is an answer and not a reason to try again.
-        let first = tokio::time::timeout(within, endpoint.connect(server)).await;
+        let first = tokio::time::timeout(within, endpoint.connect_expecting(server, access.expected())).await;
         let first = first.map_err(|_| ClientError::Silent(server.clone()))??;
         let redial = Redial {
             wait_max: REDIAL_WAIT_MAX,
             while_down: WhileDown::Wait(RECONNECT_WITHIN),
             ..Redial::default()
         };
-        let dialer = endpoint.dialer(server, redial)?;
+        let dialer = endpoint.dialer_expecting(server, access.expected(), redial)?;
         dialer.connection().await?;
         first.close();
-        Ok(Self {
-            endpoint,
-            dialer,
-            secret,
-        })
+        Ok(Self { endpoint, dialer })
     }
 
     /// Submits a pipeline file. `file` is its name, for messages.
@@ -135,12 +133,7 @@ impl CiClient {
     /// # Errors
     /// [`ClientError::Refused`] with every mistake, and the rest.
     pub async fn submit(&self, source: String, file: String) -> Result<Submitted, ClientError> {
-        let submit = Submit {
-            source,
-            file,
-            secret: self.secret.clone(),
-        }
-        .encode()?;
+        let submit = Submit { source, file }.encode()?;
         let answer = self.call(METHOD_SUBMIT, submit).await?;
         match Submitted::decode(&answer) {
             Ok(submitted) => Ok(submitted),
@@ -159,7 +152,6 @@ impl CiClient {
             run,
             job: None,
             server,
-            secret: self.secret.clone(),
         };
         self.call(METHOD_CANCEL, cancel.encode()?).await.map(|_| ())
     }
@@ -187,7 +179,6 @@ impl CiClient {
             server,
             log_from: Vec::new(),
             logs,
-            secret: self.secret.clone(),
         };
         loop {
             let connection = self.dialer.connection().await?;

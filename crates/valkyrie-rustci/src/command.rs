@@ -13,12 +13,19 @@ mod serve;
 mod signals;
 
 use std::io::{IsTerminal as _, Write as _};
+use std::pin::Pin;
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use valkyrie_endpoint::{AccessPolicy, HandshakeError, PolicyHandle};
+use valkyrie_security::trust::UnknownPeer;
 
 pub use args::{
-    CancelArgs, CiArgs, CiCommand, IdentityArgs, MeetArgs, RunArgs, RunnerArgs, ServerArgs, ShowArgs, SubmitArgs, WatchArgs,
+    CancelArgs, CiArgs, CiCommand, IdentityArgs, MeetArgs, Needs, RunArgs, RunnerArgs, ServerArgs, ShowArgs,
+    SubmitArgs, WatchArgs,
 };
 
+use crate::access::Access;
 use crate::client::ClientError;
 
 /// How output is to look.
@@ -45,6 +52,8 @@ pub enum CiExit {
     Unreachable = 3,
     /// This machine could not: a file, an address in use, a permission.
     Local = 6,
+    /// The peer is not trusted, or does not trust this side.
+    Distrust = 7,
     /// Interrupted by Ctrl-C.
     Interrupted = 130,
     /// Whoever read the output went away.
@@ -66,15 +75,42 @@ impl From<CiExit> for ExitCode {
     }
 }
 
-/// Does what was typed. Everything there is to say has been printed when it returns.
-pub async fn run(args: &CiArgs, io: IoOptions) -> CiExit {
+/// How a command meets others: made by the program that has these commands, which knows identities and the person.
+#[derive(Clone)]
+pub struct Meeting {
+    /// The identity, and whom it trusts.
+    pub access: Access,
+    /// What peers may do; for a server.
+    pub policy: PolicyHandle,
+    /// Asks somebody about a peer that nobody vouches for.
+    pub decide: Decide,
+}
+
+/// Asks somebody whether to trust a peer. When it answers yes the peer is trusted from then on, and whatever there was to say
+/// to the contrary has been printed.
+pub type Decide = Arc<dyn Fn(UnknownPeer) -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
+
+impl Meeting {
+    /// With this identity; nobody is asked, and peers may do nothing.
+    pub fn new(access: Access) -> Self {
+        Self {
+            access,
+            policy: AccessPolicy::default().into(),
+            decide: Arc::new(|_| Box::pin(std::future::ready(false))),
+        }
+    }
+}
+
+/// Does what was typed. Everything there is to say has been printed when it returns. `meeting` is looked at as far as
+/// [`CiArgs::needs`] says.
+pub async fn run(args: &CiArgs, meeting: &Meeting, io: IoOptions) -> CiExit {
     match &args.command {
         CiCommand::Run(args) => local::run(args, io).await,
-        CiCommand::Submit(args) => remote::submit(args, io).await,
-        CiCommand::Watch(args) => remote::watch(args, io).await,
-        CiCommand::Cancel(args) => remote::cancel(args, io).await,
-        CiCommand::Server(args) => serve::server(args, io).await,
-        CiCommand::Runner(args) => serve::runner(args, io).await,
+        CiCommand::Submit(args) => remote::submit(args, meeting, io).await,
+        CiCommand::Watch(args) => remote::watch(args, meeting, io).await,
+        CiCommand::Cancel(args) => remote::cancel(args, meeting, io).await,
+        CiCommand::Server(args) => serve::server(args, meeting, io).await,
+        CiCommand::Runner(args) => serve::runner(args, meeting, io).await,
     }
 }
 
@@ -124,9 +160,16 @@ fn say(text: std::fmt::Arguments<'_>) {
 
 /// How a command ends that met this error.
 fn exit_of(error: &ClientError) -> CiExit {
-    use valkyrie_endpoint::{CallError, ConnectError};
+    use valkyrie_endpoint::{CallError, CloseReason, ConnectError};
     match error {
         ClientError::Refused(_) => CiExit::Usage,
+        ClientError::Connect(ConnectError::Handshake { source, .. }) if is_distrust(source) => {
+            CiExit::Distrust
+        }
+        ClientError::Connect(ConnectError::Session {
+            reason: CloseReason::Refused(failure),
+            ..
+        }) if is_about_identity(failure.code.value()) => CiExit::Distrust,
         ClientError::Connect(ConnectError::Locator(_) | ConnectError::Scheme(_)) => CiExit::Usage,
         ClientError::Build(_) => CiExit::Local,
         ClientError::Call(CallError::Failed(_)) | ClientError::Watch(_) | ClientError::Gap { .. } => {
@@ -135,4 +178,17 @@ fn exit_of(error: &ClientError) -> CiExit {
         ClientError::Unwatched => CiExit::BrokenPipe,
         _ => CiExit::Unreachable,
     }
+}
+
+/// Whether somebody is not trusted, by this side or by the other.
+fn is_distrust(error: &HandshakeError) -> bool {
+    matches!(
+        error,
+        HandshakeError::Trust(_) | HandshakeError::Refused(_) | HandshakeError::RefusedInClear(_)
+    )
+}
+
+/// The families of error codes that are about who somebody is: 2xx and 7xx.
+fn is_about_identity(code: u32) -> bool {
+    matches!(code / 100, 2 | 7)
 }

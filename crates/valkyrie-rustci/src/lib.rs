@@ -5,11 +5,12 @@
 //! [`process`]); what those print travels as records with byte offsets ([`log`]) in messages
 //! ([`wire`]) and is shown to whoever watches ([`progress`]). Over links these are three programs:
 //! the control plane ([`server`]), runners ([`runner`]) and clients ([`client`]); [`command`] is what
-//! a person types to start them.
+//! a person types to start them, and [`access`] says who may do what.
 //!
 //! This crate is not a general build system: it starts shell commands, keeps their output whole and
 //! in order, and reports how each of them ended. Read [`pipeline`] first, then [`schedule`].
 
+pub mod access;
 pub mod client;
 pub mod command;
 pub mod execute;

@@ -15,14 +15,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use valkyrie_endpoint::{
-    BuildError, ConnectError, DialerError, Endpoint, Locator, PlainRule, Redial, WhileDown,
-};
-use valkyrie_transport_tcp::TcpTransport;
-use valkyrie_transport_uds::UdsTransport;
+use valkyrie_endpoint::{BuildError, ConnectError, DialerError, Locator, Redial, WhileDown};
 
 use self::hub::Hub;
 use self::link::Left;
+use crate::access::Access;
 
 /// The longest wait between two attempts to reach the server: short beside a lease, so that a runner
 /// whose server is back is not given up for want of trying.
@@ -45,8 +42,8 @@ pub struct RunnerConfig {
     pub workspaces: PathBuf,
     /// Whether those directories stay.
     pub keep_workspaces: bool,
-    /// What the server demands of everyone, if it does.
-    pub secret: Option<String>,
+    /// Who the runner is, and which server it wants to meet.
+    pub access: Access,
     /// How long to look for a server that cannot be reached.
     pub unreachable_max: Duration,
 }
@@ -134,17 +131,13 @@ pub async fn run(
     news: impl Fn(RunnerNews) + Send + Sync + 'static,
 ) -> Result<(), RunnerError> {
     crate::process::adopt_orphans().map_err(RunnerError::Adopt)?;
-    let endpoint = Endpoint::builder()
-        .transport(TcpTransport::new())
-        .plain(PlainRule::Always)
-        .transport(UdsTransport::new())
-        .build()?;
+    let endpoint = config.access.endpoint().build()?;
     let redial = Redial {
         wait_max: REDIAL_WAIT_MAX,
         while_down: WhileDown::Wait(config.unreachable_max),
         ..Redial::default()
     };
-    let dialer = endpoint.dialer(&config.server, redial)?;
+    let dialer = endpoint.dialer_expecting(&config.server, config.access.expected(), redial)?;
     let hub = Hub::new(config, news);
     let obey = {
         let hub = Arc::clone(&hub);

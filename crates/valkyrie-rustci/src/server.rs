@@ -5,8 +5,8 @@
 //! are gone, and runners that come back are told to stop what they hold. Logs are in files below
 //! [`ServerConfig::logs`], so a long log costs disk and no memory.
 //!
-//! It runs no job itself (see [`runner`](crate::runner)) and authenticates nobody: whoever knows the
-//! [secret](ServerConfig::secret), or reaches a server without one, can run commands on its runners.
+//! It runs no job itself (see [`runner`](crate::runner)). Who its peers are is what their connections prove, and
+//! [`ServerConfig::policy`] says what they may do: a client of it can run commands on its runners.
 //! Read [`RustCIControlPlane`] first.
 
 mod clients;
@@ -27,12 +27,11 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use valkyrie_endpoint::{
-    BuildError, Endpoint, ErrorCode, Failure, ListenError, Locator, PlainRule, Services, ServicesError,
+    BuildError, Endpoint, ErrorCode, Failure, ListenError, Locator, PolicyHandle, Services, ServicesError,
 };
-use valkyrie_transport_tcp::TcpTransport;
-use valkyrie_transport_uds::UdsTransport;
 
 use self::state::State;
+use crate::access::Access;
 use crate::schedule::Limits;
 use crate::wire;
 
@@ -53,8 +52,10 @@ pub struct ServerConfig {
     pub logs: PathBuf,
     /// Where jobs leave what they make, if there is such a place.
     pub artifacts: Option<Artifacts>,
-    /// What everyone has to know. Without one everyone who can connect is welcome.
-    pub secret: Option<String>,
+    /// Who the server is, and whom it trusts.
+    pub access: Access,
+    /// What peers may do, see [`policy_by_roles`](crate::access::policy_by_roles).
+    pub policy: PolicyHandle,
     /// Times and counts.
     pub limits: Limits,
     /// Bytes of one attempt's log. A job that prints more fails.
@@ -62,12 +63,13 @@ pub struct ServerConfig {
 }
 
 impl ServerConfig {
-    /// A server with the usual limits, without artifacts and without a secret.
-    pub fn new(logs: impl Into<PathBuf>) -> Self {
+    /// A server with the usual limits and without artifacts.
+    pub fn new(logs: impl Into<PathBuf>, access: Access, policy: impl Into<PolicyHandle>) -> Self {
         Self {
             logs: logs.into(),
             artifacts: None,
-            secret: None,
+            access,
+            policy: policy.into(),
             limits: Limits::default(),
             log_bytes_max: LOG_BYTES_MAX_DEFAULT,
         }
@@ -137,10 +139,11 @@ impl RustCIControlPlane {
             changed: Notify::new(),
             life,
         });
-        let endpoint = Endpoint::builder()
-            .transport(TcpTransport::new())
-            .plain(PlainRule::Always)
-            .transport(UdsTransport::new())
+        let endpoint = plane
+            .config
+            .access
+            .endpoint()
+            .policy(plane.config.policy.clone())
             .services(services(&plane)?)
             .build()?;
         let timer = tokio::spawn(keep_time(Arc::clone(&plane))).abort_handle();
@@ -234,25 +237,6 @@ impl Plane {
     fn look<T>(&self, look: impl FnOnce(&mut State, Instant) -> T) -> T {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         look(&mut state, Instant::now())
-    }
-
-    /// Whether someone may use this server. The comparison takes as long whatever differs.
-    fn admit(&self, secret: Option<&str>) -> Result<(), Failure> {
-        let Some(wanted) = &self.config.secret else {
-            return Ok(());
-        };
-        let found = secret.unwrap_or_default();
-        let differs = wanted
-            .bytes()
-            .zip(found.bytes())
-            .fold(0, |differs, (a, b)| differs | (a ^ b));
-        match differs == 0 && wanted.len() == found.len() {
-            true => Ok(()),
-            false => Err(Failure::new(
-                ErrorCode::UNAUTHENTICATED,
-                "this server asks for a secret, and the one given is not it",
-            )),
-        }
     }
 
     /// Whether the number of a run was given out by this life of the server.

@@ -3,16 +3,32 @@
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use valkyrie_endpoint::AccessPolicy;
+use valkyrie_rustci::access::{Access, policy_by_roles};
 use valkyrie_rustci::client::{CiClient, Update};
 use valkyrie_rustci::runner::{self, RunnerConfig, Stop};
 use valkyrie_rustci::schedule::RunResult;
 use valkyrie_rustci::server::{RustCIControlPlane, ServerConfig};
 use valkyrie_rustci::wire::{JobPhase, StatusUpdate};
+use valkyrie_security::trust::{Pin, Pins};
+use valkyrie_security::{Identity, Live, Security, Trust};
+
+/// One identity that all three share, as on one machine, and a policy by which it may do everything.
+fn one_for_all() -> (Access, AccessPolicy) {
+    let identity = Identity::generate("all of it", std::time::SystemTime::now().into()).unwrap();
+    let own = identity.fingerprint().unwrap();
+    let mut pins = Pins::default();
+    pins.add(Pin::new(own)).unwrap();
+    let trust = Trust::default().with_pins(pins);
+    let security = Security::new(Live::new(identity), Live::new(trust));
+    (Access::secure(security), policy_by_roles(Some(own)).unwrap())
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_that_prints_more_than_the_server_keeps_fails() {
     let place = tempfile::tempdir().unwrap();
-    let mut config = ServerConfig::new(place.path());
+    let (access, policy) = one_for_all();
+    let mut config = ServerConfig::new(place.path(), access.clone(), policy);
     config.log_bytes_max = 200_000;
     let plane = RustCIControlPlane::start(config).unwrap();
     let socket = format!("uds://{}/ci.sock", place.path().display());
@@ -25,12 +41,12 @@ async fn a_job_that_prints_more_than_the_server_keeps_fails() {
         slots: 1,
         workspaces: place.path().join("work"),
         keep_workspaces: false,
-        secret: None,
+        access: access.clone(),
         unreachable_max: Duration::from_secs(5),
     };
     let working = tokio::spawn(runner::run(runner, stopping, |_| {}));
 
-    let client = CiClient::connect(&server, None, Duration::from_secs(5))
+    let client = CiClient::connect(&server, &access, Duration::from_secs(5))
         .await
         .unwrap();
     let source = "jobs:

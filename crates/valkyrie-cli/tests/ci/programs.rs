@@ -173,32 +173,112 @@ fn a_server_that_is_not_there_is_said_to_be_unreachable() {
     place.assert_clean();
 }
 
+/// The fingerprint of the identity in a directory, made if need be.
+fn fingerprint(place: &Place, home: &str) -> String {
+    let new = place
+        .valkyrie(["keys", "new", "--identity", home])
+        .output()
+        .unwrap();
+    assert!(new.status.success(), "{}", String::from_utf8_lossy(&new.stderr));
+    let show = place
+        .valkyrie(["keys", "show", "--fingerprint", "--identity", home])
+        .output()
+        .unwrap();
+    String::from_utf8(show.stdout).unwrap().trim().to_owned()
+}
+
+fn keys(place: &Place, args: &[&str]) {
+    let output = place.valkyrie(["keys"]).args(args).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
 #[test]
-fn without_the_secret_nobody_gets_in() {
+fn nobody_gets_in_without_a_role_and_with_one_only_as_far_as_it_goes() {
     let place = Place::new();
-    std::fs::write(place.path("secret"), "open sesame\n").unwrap();
-    std::fs::write(place.path("wrong"), "open barley\n").unwrap();
-    let mut server = Server::start(&place, &["--secret-file", "secret"]);
+    let (client, worker) = (fingerprint(&place, "client"), fingerprint(&place, "worker"));
+    let mut server = Server::start(&place, &[]);
     let pipeline = "steps: [{run: 'echo inside'}]\n";
-    for args in [&[][..], &["--secret-file", "wrong"]] {
-        submit(&place, &server.tcp, pipeline, args)
+    // Unknown: the handshake ends it, over TCP and over the socket.
+    for locator in [&server.tcp, &server.uds] {
+        submit(&place, locator, pipeline, &["--identity", "client"])
             .end()
-            .assert_code(1)
-            .assert_err("asks for a secret");
-        runner(&place, &server.tcp, args)
-            .end()
-            .assert_code(3)
-            .assert_err("asks for a secret");
+            .assert_code(7)
+            .assert_err("not trusted");
     }
-    let mut worker = runner(&place, &server.tcp, &["--secret-file", "secret"]);
+    runner(&place, &server.tcp, &["--identity", "worker"])
+        .end()
+        .assert_code(3)
+        .assert_err("not trusted");
+    // Known, each with the role of the other: the policy ends it. Only the server's files are changed, and it runs on.
+    keys(&place, &["trust", &client, "--role", "runner", "--name", "c"]);
+    keys(&place, &["trust", &worker, "--role", "client", "--name", "w"]);
+    settled(&place, &server.tcp, "client", pipeline, "permission_denied");
+    runner(&place, &server.tcp, &["--identity", "worker"])
+        .end()
+        .assert_code(3)
+        .assert_err("permission_denied");
+    // With their own.
+    keys(&place, &["trust", &client, "--role", "client", "--name", "c"]);
+    keys(&place, &["trust", &worker, "--role", "runner", "--name", "w"]);
+    let mut working = loop {
+        let mut working = runner(&place, &server.tcp, &["--identity", "worker"]);
+        match working.try_wait_for("registered") {
+            true => break working,
+            // The server looks at its files once a second.
+            false => drop(working),
+        }
+    };
+    settled(&place, &server.uds, "client", pipeline, "");
+    // Revoked while it works: the server ends its connection, and takes no other from it.
+    keys(&place, &["revoke", &worker]);
+    working.wait_for("connection lost");
+    working.end().assert_code(3).assert_err("revoked");
+    server.stop();
+    place.assert_clean();
+}
+
+/// Submits until the server has read its files: until it fails with this text, or succeeds where that is empty.
+#[track_caller]
+fn settled(place: &Place, server: &str, home: &str, pipeline: &str, text: &str) {
+    let until = std::time::Instant::now() + crate::support::PATIENCE;
+    loop {
+        let ended = submit(place, server, pipeline, &["--identity", home]).end();
+        let as_wanted = match text {
+            "" => ended.code == Some(0) && ended.out.contains("inside"),
+            text => ended.code == Some(1) && ended.err.contains(text),
+        };
+        if as_wanted {
+            return;
+        }
+        assert!(std::time::Instant::now() < until, "{ended:?}");
+    }
+}
+
+#[test]
+fn plain_works_where_both_ends_say_so_and_nowhere_else() {
+    let place = Place::new();
+    let pipeline = "steps: [{run: 'echo inside'}]\n";
+    let mut closed = Server::start(&place, &[]);
+    submit(&place, &closed.tcp, pipeline, &["--plain"])
+        .end()
+        .assert_code(7)
+        .assert_err("unauthenticated");
+    closed.stop();
+    let mut open = Server::start(&place, &["--plain"]);
+    let mut worker = runner(&place, &open.tcp, &["--plain"]);
     worker.wait_for("registered");
-    submit(&place, &server.uds, pipeline, &["--secret-file", "secret"])
+    submit(&place, &open.uds, pipeline, &["--plain"])
         .end()
         .assert_code(0)
         .assert_out("inside");
     worker.signal(Signal::TERM);
     worker.end().assert_code(0);
-    server.stop();
+    open.stop();
+    place.assert_clean();
 }
 
 #[test]

@@ -177,6 +177,16 @@ impl Running {
         }
     }
 
+    /// Waits for a line with this text; says false when the program ends without.
+    pub(crate) fn try_wait_for(&mut self, text: &str) -> bool {
+        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+            if line.contains(text) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// The word behind this text in the next line that has it.
     #[track_caller]
     pub(crate) fn word_after(&mut self, text: &str) -> String {

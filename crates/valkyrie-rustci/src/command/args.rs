@@ -61,12 +61,42 @@ pub struct MeetArgs {
     pub identity: IdentityArgs,
 
     /// Trust the peer with this fingerprint, and no other.
-    #[arg(long, value_name = "FINGERPRINT", conflicts_with = "plain", help_heading = "Security")]
+    #[arg(
+        long,
+        value_name = "FINGERPRINT",
+        conflicts_with = "plain",
+        help_heading = "Security"
+    )]
     pub trust: Option<Fingerprint>,
 
     /// A plain connection, neither encrypted nor authenticated. The other end has to be told so too.
     #[arg(long, help_heading = "Security")]
     pub plain: bool,
+}
+
+/// What a command needs to know before it meets anybody.
+#[derive(Clone, Copy, Debug)]
+pub enum Needs<'a> {
+    /// Nothing: it makes what it needs.
+    Nothing,
+    /// It dials.
+    Dials(&'a MeetArgs),
+    /// It serves.
+    Serves(&'a ServerArgs),
+}
+
+impl CiArgs {
+    /// What the command needs to know before it meets anybody.
+    pub fn needs(&self) -> Needs<'_> {
+        match &self.command {
+            CiCommand::Run(_) => Needs::Nothing,
+            CiCommand::Server(args) => Needs::Serves(args),
+            CiCommand::Runner(args) => Needs::Dials(&args.meet),
+            CiCommand::Submit(args) => Needs::Dials(&args.dial.meet),
+            CiCommand::Watch(args) => Needs::Dials(&args.dial.meet),
+            CiCommand::Cancel(args) => Needs::Dials(&args.dial.meet),
+        }
+    }
 }
 
 /// How a run is shown.
@@ -122,15 +152,7 @@ pub struct DialArgs {
 
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub secret: SecretArgs,
-}
-
-/// Where the secret comes from. Never the command line itself, which every user of a machine can read.
-#[derive(Args, Clone, Debug)]
-pub struct SecretArgs {
-    /// A file with the secret that server, runners and clients share; else $VALKYRIE_CI_SECRET, if set.
-    #[arg(long, value_name = "FILE")]
-    pub secret_file: Option<PathBuf>,
+    pub meet: MeetArgs,
 }
 
 /// `ci submit`.
@@ -201,9 +223,17 @@ pub struct ServerArgs {
     #[arg(long, value_name = "TIME", default_value = "15s", value_parser = time)]
     pub lease: Duration,
 
+    /// What peers may do; unless given, those of role runner take jobs, and those of role client submit, watch and cancel.
+    #[arg(long, value_name = "FILE", help_heading = "Security")]
+    pub policy: Option<PathBuf>,
+
+    /// Take plain connections as well, neither encrypted nor authenticated: whoever can connect can run commands.
+    #[arg(long, help_heading = "Security")]
+    pub plain: bool,
+
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub secret: SecretArgs,
+    pub identity: IdentityArgs,
 }
 
 /// `ci runner`.
@@ -239,7 +269,7 @@ pub struct RunnerArgs {
 
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub secret: SecretArgs,
+    pub meet: MeetArgs,
 
     /// Kill everything and leave when standard input ends: the runner does not outlive who started it.
     #[arg(long, hide = true)]
@@ -272,13 +302,14 @@ Exit codes:
   143  ended by SIGTERM or SIGHUP";
 
 const SERVER_HELP: &str = "\
-Whoever can connect, and knows the secret if there is one, can run commands on the runners. Listen on
-places that others cannot reach, or set a secret; it travels as it is, so over a network use a tunnel.
+Whoever may submit can run commands on the runners. Runners and clients with the server's own identity, as on one
+machine, may do everything; others have the roles that `valkyrie keys trust` or an authority gives them: runner or client.
 
 The first Ctrl-C or SIGTERM cancels all runs and waits for their end, a second one leaves at once.
 
 Example:
-  valkyrie ci server --listen tcp://127.0.0.1:7100 --listen uds:///tmp/ci.sock --artifacts /tmp/results";
+  valkyrie ci server --listen tcp://127.0.0.1:7100 --listen uds:///tmp/ci.sock --artifacts /tmp/results
+  valkyrie keys trust SHA256:7Xk… --name build-1 --role runner";
 
 const RUNNER_HELP: &str = "\
 The first Ctrl-C or SIGTERM lets jobs that run come to their end and leaves then, a second one cancels them,

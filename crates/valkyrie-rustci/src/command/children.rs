@@ -10,7 +10,6 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::remote::SECRET_VARIABLE;
 use super::screen::Notice;
 use crate::runner::Stop;
 
@@ -54,10 +53,9 @@ impl Children {
 
     /// Starts this program once more with these arguments. In a process group of its own, so that
     /// Ctrl-C comes to this process alone, which knows the right order.
-    pub(super) fn start(&mut self, name: &str, args: Vec<OsString>, secret: &str) -> std::io::Result<()> {
+    pub(super) fn start(&mut self, name: &str, args: Vec<OsString>) -> std::io::Result<()> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(args)
-            .env(SECRET_VARIABLE, secret)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -3,11 +3,14 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 use tokio::sync::mpsc;
-use valkyrie_endpoint::Locator;
+use valkyrie_endpoint::{Expect, Locator, Security};
+use valkyrie_keystore::{Home, KeyFiles, KeyRing, Keystore, KeystoreError, NewIdentity};
+use valkyrie_security::trust::{Pin, Pins};
+use valkyrie_security::{Fingerprint, Live, Trust, UnixTime};
 
 use super::args::RunArgs;
 use super::children::{Children, Death};
@@ -15,6 +18,7 @@ use super::remote::{exit_of_run, read_pipeline};
 use super::screen::{Notice, Screen, UPDATES_MAX};
 use super::signals::Signals;
 use super::{CiExit, IoOptions, exit_of};
+use crate::access::{Access, ROLE_CLIENT, ROLE_RUNNER, policy_by_roles};
 use crate::client::{CiClient, ClientError};
 use crate::pipeline::Pipeline;
 use crate::runner::Stop;
@@ -33,8 +37,12 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// How long the control plane may take to stop when nothing runs any more.
 const STOP_WITHIN: Duration = Duration::from_secs(2);
-/// Hexadecimal digits of the secret between the processes: 128 bits.
-const SECRET_DIGITS: usize = 32;
+/// Where runners find their identities, below the run's temporary directory.
+const KEYS_FOLDER: &str = "keys";
+/// How long the identities of a run are good: longer than any run.
+const IDENTITY_LIFETIME: Duration = Duration::from_secs(30 * 86_400);
+/// The runners, by the transport that reaches the server.
+const RUNNERS: [&str; 2] = ["uds", "tcp"];
 
 /// Everything that was set up for one run.
 struct Setup {
@@ -42,7 +50,10 @@ struct Setup {
     plane: RustCIControlPlane,
     uds: Locator,
     tcp: Locator,
-    secret: String,
+    /// Whom the runners have to meet.
+    server: Fingerprint,
+    /// Who this process is when it submits.
+    client: Access,
 }
 
 /// `ci run`.
@@ -65,6 +76,10 @@ pub(super) async fn run(args: &RunArgs, io: IoOptions) -> CiExit {
     }
     setup.plane.stop(STOP_WITHIN).await;
     if args.keep {
+        // What a run leaves behind is for people to look at, and keys are not.
+        if let Err(error) = std::fs::remove_dir_all(setup.folder.path().join(KEYS_FOLDER)) {
+            io.remark(format_args!("the keys of the run could not be removed: {error}"));
+        }
         setup.folder.disable_cleanup(true);
         io.remark(format_args!("kept {}", setup.folder.path().display()));
     } else if let Err(error) = setup.folder.close() {
@@ -88,10 +103,14 @@ async fn set_up(args: &RunArgs) -> Result<Setup, String> {
             .map_err(|error| format!("{} cannot be made: {error}", path.display()))?;
     }
     let artifacts = std::path::absolute(&artifacts).map_err(|error| error.to_string())?;
-    let secret: String = secret_of_this_run()?;
-    let mut config = ServerConfig::new(logs);
+    let Identities {
+        server,
+        access,
+        client,
+    } = Identities::make(folder.path()).map_err(|error| format!("no identities could be made: {error}"))?;
+    let policy = policy_by_roles(None).map_err(|error| error.to_string())?;
+    let mut config = ServerConfig::new(logs, access, policy);
     config.artifacts = Some(Artifacts::Whole(artifacts));
-    config.secret = Some(secret.clone());
     config.limits.lease = LEASE;
     let plane = RustCIControlPlane::start(config).map_err(|error| error.to_string())?;
     let socket = format!("uds://{}", folder.path().join("control.sock").display());
@@ -102,26 +121,74 @@ async fn set_up(args: &RunArgs) -> Result<Setup, String> {
         plane,
         uds,
         tcp,
-        secret,
+        server,
+        client,
     })
+}
+
+/// Who is who in one run. The port on the loopback interface is open to every user of the machine, so everybody proves who
+/// they are: this process holds what the server and the client need, and the runners read theirs from files that nobody
+/// else may read and that go with the run.
+struct Identities {
+    server: Fingerprint,
+    access: Access,
+    client: Access,
+}
+
+impl Identities {
+    fn make(folder: &Path) -> Result<Self, KeystoreError> {
+        let now = UnixTime::from(SystemTime::now());
+        let ring = |name: &str| {
+            let plan = NewIdentity {
+                lifetime: IDENTITY_LIFETIME,
+                ..NewIdentity::node(name)
+            };
+            KeyRing::generate(&plan, now)
+        };
+        let pin = |ring: &KeyRing, role: &str| Pin {
+            name: Some(ring.document().name().to_owned()),
+            roles: vec![role.to_owned()],
+            ..Pin::new(ring.fingerprint())
+        };
+        let access = |ring: &KeyRing, pins: Pins| -> Result<Access, KeystoreError> {
+            let trust = Trust::default().with_pins(pins);
+            Ok(Access::secure(Security::new(
+                Live::new(ring.identity(now)?),
+                Live::new(trust),
+            )))
+        };
+        let (server, client) = (ring("server")?, ring("client")?);
+        let mut known = Pins::default();
+        let mut add = |pin: Pin| known.add(pin).map_err(|_| KeystoreError::Mismatch);
+        add(pin(&client, ROLE_CLIENT))?;
+        for name in RUNNERS {
+            let runner = ring(name)?;
+            add(pin(&runner, ROLE_RUNNER))?;
+            let home = Home::make(home_of(folder, name))?;
+            drop(KeyFiles::create(&home, runner, None)?);
+            Keystore::open(home.path(), now, &mut |_| Ok(None))?.pin(pin(&server, "server"))?;
+        }
+        let mut server_alone = Pins::default();
+        server_alone
+            .add(pin(&server, "server"))
+            .map_err(|_| KeystoreError::Mismatch)?;
+        let fingerprint = server.fingerprint();
+        Ok(Self {
+            server: fingerprint,
+            access: access(&server, known)?,
+            client: access(&client, server_alone)?.expecting(Expect::Fingerprint(fingerprint)),
+        })
+    }
+}
+
+/// Where a runner of this run has its identity.
+fn home_of(folder: &Path, runner: &str) -> PathBuf {
+    folder.join(KEYS_FOLDER).join(runner)
 }
 
 async fn listen(plane: &RustCIControlPlane, locator: &str) -> Result<Locator, String> {
     let locator: Locator = locator.parse().map_err(|error| format!("{locator}: {error}"))?;
     plane.listen(&locator).await.map_err(|error| error.to_string())
-}
-
-/// The port on the loopback interface is open to every user of the machine, so the processes of a run
-/// share a secret that nobody else knows.
-fn secret_of_this_run() -> Result<String, String> {
-    use std::io::Read as _;
-    let mut bytes = [0; SECRET_DIGITS / 2];
-    let mut source =
-        std::fs::File::open("/dev/urandom").map_err(|error| format!("no randomness: {error}"))?;
-    source
-        .read_exact(&mut bytes)
-        .map_err(|error| format!("no randomness: {error}"))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 async fn run_in(
@@ -133,14 +200,11 @@ async fn run_in(
     signals: &mut Signals,
 ) -> CiExit {
     let (notices, told) = mpsc::channel(UPDATES_MAX);
-    let places = [("uds", &setup.uds), ("tcp", &setup.tcp)];
-    let (mut children, mut deaths) = Children::new(notices.clone(), places.len());
+    let places = RUNNERS.into_iter().zip([&setup.uds, &setup.tcp]);
+    let runners = RUNNERS.len();
+    let (mut children, mut deaths) = Children::new(notices.clone(), runners);
     for (name, server) in places {
-        if let Err(error) = children.start(
-            name,
-            runner_args(name, server, setup, args, pipeline),
-            &setup.secret,
-        ) {
+        if let Err(error) = children.start(name, runner_args(name, server, setup, args, pipeline)) {
             children.stop(Stop::Now).await;
             return io.fail(CiExit::Local, format!("a runner cannot be started: {error}"));
         }
@@ -149,7 +213,7 @@ async fn run_in(
         setup,
         io,
         interrupted: None,
-        runners: places.len(),
+        runners,
         notices,
     };
     let exit = run.watch(source, args, told, &mut deaths, signals).await;
@@ -183,14 +247,19 @@ fn runner_args(
     .into_iter()
     .map(OsString::from)
     .collect();
-    let slots = args.slots.to_string();
+    let (slots, trusted) = (args.slots.to_string(), setup.server.to_string());
     for (option, value) in [
         ("--server", server.as_str()),
+        ("--trust", &trusted),
         ("--name", name),
         ("--slots", &slots),
     ] {
         line.extend([OsString::from(option), OsString::from(value)]);
     }
+    line.extend([
+        OsString::from("--identity"),
+        home_of(setup.folder.path(), name).into_os_string(),
+    ]);
     line.extend([
         OsString::from("--workspaces"),
         setup.folder.path().join("work").into_os_string(),
@@ -227,8 +296,7 @@ impl Watched<'_> {
         signals: &mut Signals,
     ) -> CiExit {
         let io = self.io;
-        let secret = Some(self.setup.secret.clone());
-        let client = match CiClient::connect(&self.setup.uds, secret, CONNECT_WITHIN).await {
+        let client = match CiClient::connect(&self.setup.uds, &self.setup.client, CONNECT_WITHIN).await {
             Ok(client) => client,
             Err(error) => return io.fail(exit_of(&error), error),
         };

@@ -4,17 +4,14 @@ use std::path::Path;
 
 use tokio::sync::mpsc;
 
-use super::args::{CancelArgs, DialArgs, SecretArgs, ShowArgs, SubmitArgs, WatchArgs};
+use super::args::{CancelArgs, DialArgs, ShowArgs, SubmitArgs, WatchArgs};
 use super::screen::{Screen, UPDATES_MAX};
 use super::signals::Signals;
-use super::{CiExit, IoOptions, exit_of};
+use super::{CiExit, IoOptions, Meeting, exit_of};
 use crate::client::CiClient;
 use crate::pipeline::{FILE_BYTES_MAX, Pipeline};
 use crate::schedule::RunResult;
 use crate::wire::Submitted;
-
-/// The variable that the secret may be in.
-pub(super) const SECRET_VARIABLE: &str = "VALKYRIE_CI_SECRET";
 
 /// Reads and checks a pipeline file.
 pub(super) fn read_pipeline(file: &Path, io: IoOptions) -> Result<(String, Pipeline), CiExit> {
@@ -48,40 +45,26 @@ pub(super) fn read_pipeline(file: &Path, io: IoOptions) -> Result<(String, Pipel
     }
 }
 
-/// The secret, if there is one.
-pub(super) fn secret(args: &SecretArgs, io: IoOptions) -> Result<Option<String>, CiExit> {
-    let Some(file) = &args.secret_file else {
-        return Ok(std::env::var(SECRET_VARIABLE)
-            .ok()
-            .filter(|secret| !secret.is_empty()));
+/// Connects, and once more when somebody has said that an unknown server is to be trusted.
+async fn connect(args: &DialArgs, meeting: &Meeting, io: IoOptions) -> Result<CiClient, CiExit> {
+    let connecting = || CiClient::connect(&args.server, &meeting.access, args.connect_timeout);
+    let error = match connecting().await {
+        Ok(client) => return Ok(client),
+        Err(error) => error,
     };
-    let text = std::fs::read_to_string(file);
-    let text = text.map_err(|error| {
-        io.fail(
-            CiExit::Local,
-            format!("{} cannot be read: {error}", file.display()),
-        )
-    })?;
-    match text.trim() {
-        "" => Err(io.fail(
-            CiExit::Usage,
-            format!("{} is empty, and a secret was expected", file.display()),
-        )),
-        secret => Ok(Some(secret.to_owned())),
-    }
-}
-
-async fn connect(args: &DialArgs, io: IoOptions) -> Result<CiClient, CiExit> {
-    let secret = secret(&args.secret, io)?;
-    let connected = CiClient::connect(&args.server, secret, args.connect_timeout).await;
+    let connected = match error.unknown_peer() {
+        Some(unknown) if (meeting.decide)(unknown.clone()).await => connecting().await,
+        Some(_) => return Err(CiExit::Distrust),
+        None => Err(error),
+    };
     connected.map_err(|error| io.fail(exit_of(&error), error))
 }
 
 /// `ci submit`.
-pub(super) async fn submit(args: &SubmitArgs, io: IoOptions) -> CiExit {
+pub(super) async fn submit(args: &SubmitArgs, meeting: &Meeting, io: IoOptions) -> CiExit {
     let submitted = async {
         let (source, _) = read_pipeline(&args.file, io)?;
-        let client = connect(&args.dial, io).await?;
+        let client = connect(&args.dial, meeting, io).await?;
         let submitted = client.submit(source, args.file.display().to_string()).await;
         submitted
             .map(|submitted| (client, submitted))
@@ -101,16 +84,16 @@ pub(super) async fn submit(args: &SubmitArgs, io: IoOptions) -> CiExit {
 }
 
 /// `ci watch`.
-pub(super) async fn watch(args: &WatchArgs, io: IoOptions) -> CiExit {
-    match connect(&args.dial, io).await {
+pub(super) async fn watch(args: &WatchArgs, meeting: &Meeting, io: IoOptions) -> CiExit {
+    match connect(&args.dial, meeting, io).await {
         Ok(client) => follow(client, args.run, None, &args.show, io).await,
         Err(exit) => exit,
     }
 }
 
 /// `ci cancel`.
-pub(super) async fn cancel(args: &CancelArgs, io: IoOptions) -> CiExit {
-    let client = match connect(&args.dial, io).await {
+pub(super) async fn cancel(args: &CancelArgs, meeting: &Meeting, io: IoOptions) -> CiExit {
+    let client = match connect(&args.dial, meeting, io).await {
         Ok(client) => client,
         Err(exit) => return exit,
     };

@@ -7,9 +7,9 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::args::{RunnerArgs, ServerArgs};
-use super::remote::{put, secret};
+use super::remote::put;
 use super::signals::Signals;
-use super::{CiExit, IoOptions};
+use super::{CiExit, IoOptions, Meeting};
 use crate::runner::{RunnerConfig, RunnerError, RunnerNews, Stop};
 use crate::server::{Artifacts, RustCIControlPlane, ServerConfig};
 
@@ -42,13 +42,13 @@ fn folder(
 }
 
 /// `ci server`.
-pub(super) async fn server(args: &ServerArgs, io: IoOptions) -> CiExit {
-    match serve(args, io).await {
+pub(super) async fn server(args: &ServerArgs, meeting: &Meeting, io: IoOptions) -> CiExit {
+    match serve(args, meeting, io).await {
         Ok(exit) | Err(exit) => exit,
     }
 }
 
-async fn serve(args: &ServerArgs, io: IoOptions) -> Result<CiExit, CiExit> {
+async fn serve(args: &ServerArgs, meeting: &Meeting, io: IoOptions) -> Result<CiExit, CiExit> {
     let local = |error: &dyn std::error::Error| io.fail(CiExit::Local, error);
     let mut signals = Signals::install().map_err(|error| local(&error))?;
     let (state, _state) = folder(args.state.as_ref(), "valkyrie-ci-server-", io)?;
@@ -57,8 +57,7 @@ async fn serve(args: &ServerArgs, io: IoOptions) -> Result<CiExit, CiExit> {
         .prefix("logs-")
         .tempdir_in(&state)
         .map_err(|error| local(&error))?;
-    let mut config = ServerConfig::new(logs.path());
-    config.secret = secret(&args.secret, io)?;
+    let mut config = ServerConfig::new(logs.path(), meeting.access.clone(), meeting.policy.clone());
     config.limits.lease = args.lease;
     if let Some(artifacts) = &args.artifacts {
         config.artifacts = Some(Artifacts::Each(folder(Some(artifacts), "", io)?.0));
@@ -88,13 +87,13 @@ async fn serve(args: &ServerArgs, io: IoOptions) -> Result<CiExit, CiExit> {
 }
 
 /// `ci runner`.
-pub(super) async fn runner(args: &RunnerArgs, io: IoOptions) -> CiExit {
-    match work(args, io).await {
+pub(super) async fn runner(args: &RunnerArgs, meeting: &Meeting, io: IoOptions) -> CiExit {
+    match work(args, meeting, io).await {
         Ok(exit) | Err(exit) => exit,
     }
 }
 
-async fn work(args: &RunnerArgs, io: IoOptions) -> Result<CiExit, CiExit> {
+async fn work(args: &RunnerArgs, meeting: &Meeting, io: IoOptions) -> Result<CiExit, CiExit> {
     let mut signals = Signals::install()
         .map_err(|error| io.fail(CiExit::Local, format!("signals cannot be watched: {error}")))?;
     let (workspaces, _workspaces) = folder(args.workspaces.as_ref(), "valkyrie-ci-runner-", io)?;
@@ -105,7 +104,7 @@ async fn work(args: &RunnerArgs, io: IoOptions) -> Result<CiExit, CiExit> {
         slots: args.slots,
         workspaces,
         keep_workspaces: args.keep,
-        secret: secret(&args.secret, io)?,
+        access: meeting.access.clone(),
         unreachable_max: args.unreachable,
     };
     let (stop, stopping) = watch::channel(Stop::No);

@@ -135,7 +135,6 @@ impl Hub {
             slots: self.config.slots,
             held: state.held.keys().copied().collect(),
             was: state.id,
-            secret: self.config.secret.clone(),
         }
     }
 

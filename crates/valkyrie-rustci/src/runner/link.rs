@@ -58,7 +58,9 @@ async fn register(hub: &Hub, connection: &Connection) -> Result<Duration, Left> 
         .await
         .map_err(|error| match &error {
             CallError::Failed(failure)
-                if error.processed() == Processed::Yes && failure.retry_after_ms == 0 =>
+                if failure.retry_after_ms == 0
+                    && (error.processed() == Processed::Yes
+                        || failure.code == ErrorCode::PERMISSION_DENIED) =>
             {
                 Left::Refused(failure.to_string())
             }

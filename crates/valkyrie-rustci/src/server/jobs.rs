@@ -16,7 +16,6 @@ use crate::wire::{FromRunner, FromServer, JobRef, PROTOCOL, Register, Registered
 /// A runner presents itself.
 pub(super) fn register(plane: &Plane, context: &Context, payload: &Bytes) -> Result<Bytes, Failure> {
     let register = Register::decode(payload).map_err(|error| unreadable(&error))?;
-    plane.admit(register.secret.as_deref())?;
     let connection = context.connection().id();
     let registered = plane.change(|state, now| {
         if state.registry.is_full() {
@@ -29,7 +28,14 @@ pub(super) fn register(plane: &Plane, context: &Context, payload: &Bytes) -> Res
         }
         let id = RunnerId(state.next_runner);
         state.next_runner += 1;
+        let identity = context.identity().fingerprint();
+        // What another identity holds is not to be had by naming it.
+        let was = register.was.filter(|was| {
+            let before = state.registry.entry(*was);
+            before.is_some_and(|before| before.identity == identity)
+        });
         let entry = RunnerEntry {
+            identity,
             name: register.name,
             labels: register.labels,
             slots: register.slots,
@@ -41,7 +47,7 @@ pub(super) fn register(plane: &Plane, context: &Context, payload: &Bytes) -> Res
             healthy: true,
         };
         state.registry.insert(id, entry);
-        state.runner_came(id, register.was, now);
+        state.runner_came(id, was, now);
         let ours = |at: &JobRef| {
             state
                 .run(at.run)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use valkyrie_security::Fingerprint;
 
 use crate::schedule::RunnerId;
 use crate::wire::FromServer;
@@ -23,6 +24,8 @@ pub(super) struct RunnerRegistry {
 /// One runner.
 #[derive(Debug)]
 pub(super) struct RunnerEntry {
+    /// What it proved; nothing on a plain connection.
+    pub(super) identity: Option<Fingerprint>,
     pub(super) name: String,
     pub(super) labels: Vec<String>,
     pub(super) slots: u32,

@@ -54,7 +54,6 @@ pub(super) async fn serve(
         .await?
         .ok_or_else(|| invalid("say which run to watch"))?;
     let watch = Watch::decode(&first.payload).map_err(|error| unreadable(&error))?;
-    plane.admit(watch.secret.as_deref())?;
     plane.same_life(watch.server)?;
     let begun = plane.look(|state, _| {
         let run = state.run(watch.run)?;

@@ -30,9 +30,6 @@ pub struct Register {
     /// The id it had then, when it wants those attempts back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub was: Option<RunnerId>,
-    /// What the server demands of everyone, if it does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<String>,
 }
 
 /// The server knows the runner now.
@@ -57,9 +54,6 @@ pub struct Submit {
     /// Its name, for messages about mistakes.
     #[serde(default)]
     pub file: String,
-    /// What the server demands of everyone, if it does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<String>,
 }
 
 /// The run exists and is queued.
@@ -106,9 +100,6 @@ pub struct Watch {
     /// Whether to send logs at all.
     #[serde(default = "yes")]
     pub logs: bool,
-    /// What the server demands of everyone, if it does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<String>,
 }
 
 /// How much of a job's log a watcher has.
@@ -135,9 +126,6 @@ pub struct CancelRun {
     /// The life of the server that the run belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<u64>,
-    /// What the server demands of everyone, if it does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<String>,
 }
 
 impl Bounded for Register {
@@ -146,7 +134,6 @@ impl Bounded for Register {
         within("labels", self.labels.len(), LABELS_MAX)?;
         within("slots", self.slots as usize, SLOTS_MAX as usize)?;
         within("held", self.held.len(), HELD_MAX)?;
-        check_secret(&self.secret)?;
         self.labels
             .iter()
             .try_for_each(|label| within("label", label.len(), NAME_BYTES_MAX))
@@ -161,7 +148,6 @@ impl Bounded for Registered {
 
 impl Bounded for Submit {
     fn check(&self) -> Result<(), WireLimit> {
-        check_secret(&self.secret)?;
         within("source", self.source.len(), FILE_BYTES_MAX)?;
         within("file", self.file.len(), TEXT_BYTES_MAX)
     }
@@ -175,7 +161,6 @@ impl Bounded for Refused {
 
 impl Bounded for Watch {
     fn check(&self) -> Result<(), WireLimit> {
-        check_secret(&self.secret)?;
         within("log_from", self.log_from.len(), JOBS_MAX)
     }
 }
@@ -188,12 +173,8 @@ impl Bounded for Submitted {
 
 impl Bounded for CancelRun {
     fn check(&self) -> Result<(), WireLimit> {
-        check_secret(&self.secret)
+        Ok(())
     }
-}
-
-fn check_secret(secret: &Option<String>) -> Result<(), WireLimit> {
-    within("secret", secret.as_ref().map_or(0, String::len), TEXT_BYTES_MAX)
 }
 
 /// Gives each call message its `encode` and `decode`.

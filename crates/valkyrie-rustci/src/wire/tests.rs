@@ -289,7 +289,6 @@ fn bounds_hold_on_both_sides() {
         slots: 1,
         held: Vec::new(),
         was: Some(RunnerId(1)),
-        secret: None,
     };
     assert!(register.encode().is_err());
     let bytes = Bytes::from(vec![0; LOG_PAYLOAD_BYTES_MAX + 1]);
