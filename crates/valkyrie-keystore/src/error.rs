@@ -119,6 +119,9 @@ pub enum KeystoreError {
     /// Keys and document make no identity.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// Too many programs write, or too many logs are damaged.
+    #[error("{} and the files behind it are all in use by other programs, or damaged at their ends; nothing is recorded", .0.display())]
+    AuditTaken(PathBuf),
     /// A passphrase that would be no protection.
     #[error("a passphrase has 1 to {PASSPHRASE_BYTES_MAX} bytes; nothing was encrypted")]
     Passphrase,

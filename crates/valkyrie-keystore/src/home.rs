@@ -237,8 +237,17 @@ impl Home {
 
     /// Opens a file to append to it, made where it is not there.
     pub(crate) fn append(&self, name: &str) -> Result<File, KeystoreError> {
+        self.open_own(name, OFlags::APPEND)
+    }
+
+    /// Opens a file to write anywhere in it, made where it is not there.
+    pub(crate) fn writable(&self, name: &str) -> Result<File, KeystoreError> {
+        self.open_own(name, OFlags::empty())
+    }
+
+    fn open_own(&self, name: &str, more: OFlags) -> Result<File, KeystoreError> {
         let path = self.path_of(name);
-        let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let flags = more | OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = self.open_at(name, flags, Privacy::Secret)?;
         check(
             &path,

@@ -4,6 +4,7 @@
 //! Security does no I/O; this crate does, and knows nothing of connections. It has no thread of its own: what changed on disk is read
 //! when it is asked to.
 
+mod audit;
 mod error;
 mod file;
 mod home;
@@ -14,6 +15,7 @@ mod passphrase;
 mod secret;
 mod trustfiles;
 
+pub use audit::{AUDIT_TURN_EVERY, AuditFile, kept_head};
 pub use error::KeystoreError;
 pub use file::Stamp;
 pub use home::Home;
