@@ -5,6 +5,7 @@ mod bench;
 mod deny;
 mod examples;
 mod fuzz;
+mod kyber;
 mod no_std;
 pub(crate) mod peers;
 mod rust;
@@ -83,6 +84,11 @@ pub(crate) fn all() -> &'static [Step] {
             name: "deny",
             about: "Dependencies: licences, sources, bans and advisories",
             run: |context| deny::run(context).into(),
+        },
+        Step {
+            name: "kyber",
+            about: "valkyrie-security-kyber, a workspace of its own: lints, tests, example, dependencies",
+            run: kyber::run,
         },
         Step {
             name: "fuzz",

@@ -3,6 +3,7 @@
 //! Advisories live in a git repository that not every network can reach. Where it cannot be fetched the other
 //! checks still run, and the outcome says that this one did not.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::ci::Outcome;
@@ -23,8 +24,13 @@ const FETCH_LIMIT: Duration = Duration::from_secs(90);
 
 /// Runs the checks that this machine can.
 pub(super) fn run(context: &Context) -> Result<Outcome, Failure> {
+    check(context, &context.root)
+}
+
+/// The same for the workspace in `folder`, by its own `deny.toml`.
+pub(super) fn check(context: &Context, folder: &Path) -> Result<Outcome, Failure> {
     let program = tools::ensure(context, &CARGO_DENY)?;
-    let deny = || Shell::new(&program.to_string_lossy(), &context.root);
+    let deny = || Shell::new(&program.to_string_lossy(), folder);
     let offline = deny()
         .args(["--all-features", "check", "bans", "licenses", "sources"])
         .run();

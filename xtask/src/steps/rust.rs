@@ -6,7 +6,11 @@ use crate::failure::Failure;
 use crate::shell::Shell;
 
 /// Workspaces of their own, with lock files of their own, that `--workspace` does not reach.
-const OTHER_WORKSPACES: [&str; 2] = ["fuzz/Cargo.toml", "benches/peers/Cargo.toml"];
+const OTHER_WORKSPACES: [&str; 3] = [
+    "fuzz/Cargo.toml",
+    "benches/peers/Cargo.toml",
+    "crates/valkyrie-security-kyber/Cargo.toml",
+];
 
 /// `cargo fmt --check`, here and in the other workspaces.
 pub(super) fn fmt(context: &Context) -> Result<Outcome, Failure> {
