@@ -11,7 +11,7 @@ use valkyrie_security::trust::{FirstUse, KnownPeer};
 use valkyrie_security::{Identity, Live, Security, Trust};
 use valkyrie_transport::Transport;
 
-use crate::audit::Audit;
+use crate::audit::{Audit, AuditSink};
 use crate::endpoint::{Inner, OnConnection};
 use crate::roster::Roster;
 use crate::secure::{OnFirstUse, Secure};
@@ -31,6 +31,7 @@ pub struct EndpointBuilder {
     plain: PlainRule,
     handshake_limits: HandshakeLimits,
     on_first_use: Option<Arc<OnFirstUse>>,
+    audit: Option<Arc<dyn AuditSink>>,
 }
 
 impl EndpointBuilder {
@@ -47,6 +48,7 @@ impl EndpointBuilder {
             plain: PlainRule::Never,
             handshake_limits: HandshakeLimits::default(),
             on_first_use: None,
+            audit: None,
         }
     }
 
@@ -126,6 +128,12 @@ impl EndpointBuilder {
         self
     }
 
+    /// Where to record who was let in, refused and caught.
+    pub fn audit(mut self, sink: impl AuditSink) -> Self {
+        self.audit = Some(Arc::new(sink));
+        self
+    }
+
     /// Checks everything and builds the endpoint. Nothing is bound or dialled yet.
     ///
     /// # Errors
@@ -155,10 +163,11 @@ impl EndpointBuilder {
             None => Policy::allow_all().into(),
         };
         let secure = Arc::new(Secure {
-            security: Arc::new(security),
+            // Which tokens are taken is part of what peers may do.
+            security: Arc::new(security.with_policy(policy.clone())),
             plain: self.plain,
             policy,
-            audit: Audit::default(),
+            audit: Audit::new(self.audit),
             // Whoever trusts nobody for longer than it lives has nobody to remember.
             on_first_use: self
                 .on_first_use

@@ -2,6 +2,7 @@
 //! in memory: the crate does no I/O, so carrying the bytes is up to whoever uses it.
 //!
 //! Run with `cargo run -p valkyrie-security --example handshake`.
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::error::Error;
 use std::sync::Arc;

@@ -9,9 +9,11 @@ use crate::credentials::Credentials;
 use crate::handshake::{HandshakeError, Suites};
 use crate::identity::Identity;
 use crate::live::Live;
+use crate::policy::PolicyHandle;
 use crate::provider::{PublicKey, StaticKey};
 use crate::role::Role;
 use crate::time::UnixTime;
+use crate::token::TokenError;
 use crate::trust::{Place, Trust};
 use crate::verified::Verified;
 
@@ -24,6 +26,7 @@ pub struct Security {
     suites: Suites,
     channel: ChannelConfig,
     token: Option<Arc<Zeroizing<Vec<u8>>>>,
+    policy: Option<PolicyHandle>,
     proves: bool,
     tickets: bool,
     seals_bound_links: bool,
@@ -39,6 +42,7 @@ impl Security {
             suites: Suites::default(),
             channel: ChannelConfig::default(),
             token: None,
+            policy: None,
             proves: false,
             tickets: true,
             seals_bound_links: false,
@@ -63,6 +67,13 @@ impl Security {
     #[must_use]
     pub fn with_token(mut self, token: Vec<u8>) -> Self {
         self.token = Some(Arc::new(Zeroizing::new(token)));
+        self
+    }
+
+    /// Takes capability tokens as this policy says. Without one every token is refused.
+    #[must_use]
+    pub fn with_policy(mut self, policy: PolicyHandle) -> Self {
+        self.policy = Some(policy);
         self
     }
 
@@ -130,7 +141,7 @@ impl Security {
     pub(crate) fn credentials(&self, role: Role, hash: &[u8; 32]) -> Result<Credentials, HandshakeError> {
         let identity = self.identity.load();
         let mut credentials = Credentials::of(&identity);
-        if self.proves {
+        if self.proves || identity.must_prove() {
             credentials.prove(&identity, role, hash)?;
         }
         if role == Role::Dialler
@@ -152,6 +163,15 @@ impl Security {
         place: &Place,
     ) -> Result<Verified, HandshakeError> {
         let trust = self.trust.load();
-        Ok(trust.verify(unix, key, role, hash, credentials, place)?)
+        let Some(token) = credentials.token() else {
+            return Ok(trust.verify(unix, key, role, hash, credentials, place)?);
+        };
+        let policy = self.policy.as_ref().ok_or(TokenError::Signature)?.load();
+        let rights = policy.verify_token(token, key, unix)?;
+        if credentials.identity().is_none() && credentials.svid().is_none() {
+            trust.check_key(key)?;
+            return Ok(Verified::token(*key, rights));
+        }
+        Ok(trust.verify(unix, key, role, hash, credentials, place)?.bearing(rights))
     }
 }

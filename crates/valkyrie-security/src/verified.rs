@@ -8,6 +8,7 @@ use crate::identity::{Fingerprint, IdentityDocument};
 use crate::provider::PublicKey;
 use crate::suite::SuiteId;
 use crate::time::UnixTime;
+use crate::token::TokenRights;
 use crate::trust::KnownPeer;
 
 /// Who the peer is and why that is believed. Cheap to clone.
@@ -28,6 +29,7 @@ pub(crate) struct Inner {
     pub(crate) newly_seen: Option<KnownPeer>,
     pub(crate) suite: Option<SuiteId>,
     pub(crate) resumed: bool,
+    pub(crate) token: Option<TokenRights>,
 }
 
 impl Inner {
@@ -45,6 +47,7 @@ impl Inner {
             newly_seen: None,
             suite: None,
             resumed: false,
+            token: None,
         }
     }
 }
@@ -150,13 +153,13 @@ impl Verified {
         Self::new(Inner::nobody(TrustedBy::PeerCredentials { uid, gid, pid }))
     }
 
-    /// A peer known by its static key and a token, good until `not_after`.
-    #[allow(dead_code, reason = "for the handshake with tokens")]
-    pub(crate) fn token(static_key: PublicKey, not_after: UnixTime) -> Self {
+    /// A peer known by its static key and a token.
+    pub(crate) fn token(static_key: PublicKey, rights: TokenRights) -> Self {
         Self::new(Inner {
             static_key: Some(static_key),
             assurance: Assurance::StaticKey,
-            not_after,
+            not_after: rights.not_after().unwrap_or(UnixTime::MAX),
+            token: Some(rights),
             ..Inner::nobody(TrustedBy::Token)
         })
     }
@@ -167,6 +170,17 @@ impl Verified {
         let inner = Arc::make_mut(&mut self.0);
         (inner.suite, inner.resumed) = (Some(suite), resumed);
         self
+    }
+
+    /// The same peer, which has also presented a token.
+    pub(crate) fn bearing(mut self, rights: TokenRights) -> Self {
+        Arc::make_mut(&mut self.0).token = Some(rights);
+        self
+    }
+
+    /// What a token grants it, beside what policy grants.
+    pub fn token_rights(&self) -> Option<&TokenRights> {
+        self.0.token.as_ref()
     }
 
     /// Why it is believed.

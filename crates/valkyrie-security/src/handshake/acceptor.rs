@@ -1,5 +1,6 @@
 //! The side that was dialled: it lets nothing cost it much before the peer has shown that it means it.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,7 +21,7 @@ use crate::trust::Place;
 use crate::verified::Verified;
 
 /// A link that was accepted.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Arrival {
     /// Where it came from.
     pub place: Place,
@@ -30,6 +31,18 @@ pub struct Arrival {
     pub binding: Option<[u8; BINDING_LEN]>,
     /// Who the peer is taken for when it asks for a plain connection; `None` refuses those.
     pub plain: Option<Verified>,
+}
+
+impl fmt::Debug for Arrival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The binding is the link's secret.
+        f.debug_struct("Arrival")
+            .field("place", &self.place)
+            .field("address", &self.address)
+            .field("bound", &self.binding.is_some())
+            .field("plain", &self.plain)
+            .finish()
+    }
 }
 
 /// The handshake of the side that was dialled. Driven like [`DiallerHandshake`](super::DiallerHandshake).

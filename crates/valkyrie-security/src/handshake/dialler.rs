@@ -1,5 +1,6 @@
 //! The side that dialled: it offers, proves its key, and says who it is once it knows who answered.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,7 +19,7 @@ use crate::trust::Place;
 use crate::verified::Verified;
 
 /// What is dialled.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Dial {
     /// Where the acceptor is.
     pub place: Place,
@@ -26,6 +27,17 @@ pub struct Dial {
     pub known: Option<Known>,
     /// The secret that the link's own encryption gives both ends, if it has one.
     pub binding: Option<[u8; BINDING_LEN]>,
+}
+
+impl fmt::Debug for Dial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The binding is the link's secret.
+        f.debug_struct("Dial")
+            .field("place", &self.place)
+            .field("known", &self.known)
+            .field("bound", &self.binding.is_some())
+            .finish()
+    }
 }
 
 /// The handshake of the side that dialled.

@@ -10,6 +10,7 @@ use crate::credentials::CredentialsError;
 use crate::identity::SigningError;
 use crate::noise::NoiseError;
 use crate::suite::SuiteId;
+use crate::token::TokenError;
 use crate::trust::TrustError;
 
 /// Why a handshake came to nothing. The link cannot be used for anything after it; nothing of a session has happened.
@@ -69,6 +70,9 @@ pub enum HandshakeError {
     /// The peer is not trusted.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// The token that the peer presents grants nothing here.
+    #[error("the peer's token is refused: {0}")]
+    Token(#[from] TokenError),
     /// The peer refused; under keys that only it has.
     #[error("the peer refuses this side: {} ({})", .0.text, .0.code)]
     Refused(Refusal),
@@ -120,6 +124,7 @@ impl HandshakeError {
             Self::NotForUs | Self::PlainRefused => ErrorCode::UNAUTHENTICATED,
             Self::Noise(_) | Self::Open(_) => ErrorCode::INTEGRITY,
             Self::Trust(error) => error.code(),
+            Self::Token(error) => error.code(),
             Self::Refused(refusal) | Self::RefusedInClear(refusal) => refusal.code,
             Self::Busy { .. } => ErrorCode::OVERLOADED,
             Self::TimedOut => ErrorCode::HANDSHAKE_TIMEOUT,
@@ -152,6 +157,7 @@ impl HandshakeError {
         let text = match self {
             Self::Noise(_) | Self::Open(_) => "the handshake does not verify".to_owned(),
             Self::Trust(error) => error.told_to_peer().to_owned(),
+            Self::Token(_) => "the token grants nothing here".to_owned(),
             Self::Seal(_) | Self::Signing(_) | Self::Over => "this side failed".to_owned(),
             Self::Refused(_) | Self::RefusedInClear(_) | Self::LinkLost => String::new(),
             other => other.to_string(),

@@ -112,7 +112,7 @@ impl<'a> From<&'a Verified> for Subject<'a> {
             uid,
             gid,
             not_after: (not_after != UnixTime::MAX).then_some(not_after),
-            token: None,
+            token: verified.token_rights(),
         }
     }
 }

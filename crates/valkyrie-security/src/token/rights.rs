@@ -37,6 +37,13 @@ pub(crate) struct Answer {
     pub(crate) until: UnixTime,
 }
 
+/// The same token, shown by the same peer.
+impl PartialEq for TokenRights {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ids == other.0.ids && self.0.peer == other.0.peer
+    }
+}
+
 impl TokenRights {
     /// Verifies a token that a peer showed which proved the static key `peer`. `roots` are the keys whose tokens are
     /// taken, `revoked` those that are not taken any more, nor what was made from them.

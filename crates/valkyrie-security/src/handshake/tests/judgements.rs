@@ -95,3 +95,58 @@ fn an_identity_replaced_in_the_running_is_used_for_the_next_handshake() {
     let ada = ada.trusts(&bob);
     setup.pair(&ada, &bob).run().both();
 }
+
+#[test]
+fn a_token_speaks_for_a_caller_that_has_no_identity() {
+    use crate::policy::{Policy, PolicyHandle};
+    use crate::token::{Narrowing, Right, Token, TokenKey};
+    use crate::verified::TrustedBy;
+    use valkyrie_frame::Class;
+
+    let key = TokenKey::generate().unwrap();
+    let policy = format!("version = 1\n[tokens]\nroots = [\"{}\"]\n", key.root());
+    let policy = PolicyHandle::new(Policy::parse(&policy).unwrap());
+    let until = UnixTime::from_secs(unix().secs() + 60);
+    let token = Token::mint(&key, &[Right::service("echo")], until).unwrap();
+    let narrow = token.attenuate(&Narrowing::new().methods(["echo"])).unwrap();
+
+    let bob = Party::new("bob").with(|security| security.with_policy(policy.clone()));
+    let bearer = |token: &Token| {
+        let security = Security::new(
+            Live::new(Identity::anonymous().unwrap()),
+            Live::new(Trust::default()),
+        );
+        let nobody = Party {
+            security: security.with_token(token.as_bytes().to_vec()),
+        };
+        nobody.trusts(&bob)
+    };
+    let now = Instant::now();
+    let (_, acceptor) = Setup::new().pair(&bearer(&token), &bob).run().both();
+    assert_eq!(*acceptor.verified.how(), TrustedBy::Token);
+    assert_eq!(acceptor.verified.not_after(), until);
+    let grant = policy.grant(&acceptor.verified, now, unix());
+    assert!(grant.check("echo", "anything", Class::Data, now).is_ok());
+    assert!(grant.check("health", "check", Class::Data, now).is_err());
+    let (_, acceptor) = Setup::new().pair(&bearer(&narrow), &bob).run().both();
+    let grant = policy.grant(&acceptor.verified, now, unix());
+    assert!(grant.check("echo", "echo", Class::Data, now).is_ok());
+    assert!(grant.check("echo", "anything", Class::Data, now).is_err());
+
+    // Of another key, too late, where no policy takes any, and for one who has no token at all.
+    let foreign = Token::mint(&TokenKey::generate().unwrap(), &[Right::service("echo")], until).unwrap();
+    let refused = |setup: Setup, token: &Token| setup.pair(&bearer(token), &bob).run().acceptor.unwrap_err();
+    assert!(matches!(refused(Setup::new(), &foreign), HandshakeError::Token(_)));
+    let mut late = Setup::new();
+    late.acceptor_unix = UnixTime::from_secs(until.secs() + 1);
+    assert!(matches!(refused(late, &token), HandshakeError::Token(_)));
+    let strict = Party::new("dan");
+    let caller = bearer(&token).trusts(&strict);
+    let outcome = Setup::new().pair(&caller, &strict).run();
+    assert!(matches!(outcome.acceptor, Err(HandshakeError::Token(_))));
+    // The root is withdrawn while the connection lives.
+    policy.store(Policy::parse("version = 1\n").unwrap());
+    assert!(policy.is_stale(&grant));
+    let grant = policy.grant(&acceptor.verified, now, unix());
+    assert!(grant.check("echo", "echo", Class::Data, now).is_err());
+}
