@@ -268,3 +268,17 @@ fn a_record_is_announced_as_soon_as_its_header_is_there() {
         "no room is made for what cannot be"
     );
 }
+
+#[test]
+fn buffers_that_are_large_enough_stay_where_they_are() {
+    let (mut sealer, mut opener) = pair(ChannelConfig::default());
+    let (now, content) = (Instant::now(), vec![3; 100_000]);
+    let mut wire = BytesMut::with_capacity(sealer.sealed_len_max(content.len() + 64));
+    let mut plain = BytesMut::with_capacity(content.len() + 64 + RECORD_TAG_BYTES);
+    let places = (wire.as_ptr(), plain.as_ptr());
+    let header = [1; 64];
+    sealer.seal(now, [&header[..], &content], &mut wire).unwrap();
+    assert_eq!(wire.as_ptr(), places.0);
+    opener.open(now, &mut wire, &mut plain).unwrap();
+    assert_eq!((plain.as_ptr(), plain.len()), (places.1, content.len() + 64));
+}
