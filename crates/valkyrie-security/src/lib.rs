@@ -4,6 +4,7 @@
 //! It does no I/O, reads no clock and knows of frames only what carries its handshake. The protocol it speaks is
 //! `docs/protocol/security.md`. Read [`suite`] first: it says what may be agreed on.
 
+pub mod audit;
 pub mod channel;
 pub mod credentials;
 pub mod handshake;
@@ -14,6 +15,8 @@ pub mod policy;
 pub mod provider;
 pub mod role;
 pub mod security;
+#[cfg(feature = "spiffe")]
+pub mod spiffe;
 pub mod suite;
 pub mod time;
 pub mod token;
