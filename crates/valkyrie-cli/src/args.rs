@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::audit::AuditArgs;
 use crate::bench::BenchArgs;
 use crate::call::CallArgs;
 use crate::completions::CompletionsArgs;
@@ -51,6 +52,7 @@ pub(crate) enum Command {
     Decode(DecodeArgs),
     Keys(KeysArgs),
     Policy(PolicyArgs),
+    Audit(AuditArgs),
     Ci(CiArgs),
     Completions(CompletionsArgs),
 }

@@ -5,6 +5,7 @@
 mod access;
 mod args;
 mod ask;
+mod audit;
 mod bench;
 mod call;
 mod ci;
@@ -58,6 +59,7 @@ fn run(cli: &Cli, out: &mut Out, notes: Notes) -> Result<(), CliError> {
         Command::Decode(args) => decode::run(args, out),
         Command::Keys(args) => keys::run(args, out, notes),
         Command::Policy(args) => policy::run(args, out),
+        Command::Audit(args) => audit::run(args, out),
         Command::Ci(args) => ci::run(args, cli.color, cli.json, notes),
         Command::Completions(args) => completions::run(args, out),
     }

@@ -3,8 +3,12 @@
 mod bench;
 mod decode;
 mod hostile;
+mod keys;
 mod output;
+mod policy;
+mod pty;
 mod signals;
 mod strangers;
 mod support;
 mod talk;
+mod trust;

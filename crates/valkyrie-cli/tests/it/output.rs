@@ -9,7 +9,9 @@ fn completions_know_the_commands() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let output = run(["completions", shell]);
         assert_code(&output, 0);
-        for command in ["serve", "ping", "call", "bench", "decode"] {
+        for command in [
+            "serve", "ping", "call", "bench", "decode", "keys", "policy", "audit",
+        ] {
             assert!(stdout(&output).contains(command), "{command} for {shell}");
         }
     }
@@ -30,7 +32,17 @@ fn version_and_help_go_to_standard_output() {
 
 #[test]
 fn the_help_of_every_command_has_an_example() {
-    for command in ["serve", "ping", "call", "bench", "decode", "completions"] {
+    for command in [
+        "serve",
+        "ping",
+        "call",
+        "bench",
+        "decode",
+        "keys",
+        "policy",
+        "audit",
+        "completions",
+    ] {
         let output = run([command, "--help"]);
         assert_code(&output, 0);
         assert!(

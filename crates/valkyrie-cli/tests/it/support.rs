@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -41,6 +41,23 @@ where
     S: AsRef<OsStr>,
 {
     valkyrie(args).output().expect("the program starts")
+}
+
+/// Runs the program to its end, with its identity in a directory of the test's own.
+pub(crate) fn run_as<I, S>(home: &Path, args: I) -> Output
+where
+    I: IntoIterator<Item = S>,
+    S: AsRef<OsStr>,
+{
+    valkyrie(args)
+        .env("VALKYRIE_HOME", home)
+        .output()
+        .expect("the program starts")
+}
+
+/// Another directory for an identity, beside that of the test.
+pub(crate) fn other_home(name: &str) -> PathBuf {
+    HOME.with(|home| home.path().join(name))
 }
 
 /// Runs the program to its end with something on standard input.
@@ -106,7 +123,13 @@ impl Server {
 
     /// Starts with arguments, and waits until every place is bound.
     pub(crate) fn start(args: &[&str]) -> Self {
+        Self::start_as(&home(), args)
+    }
+
+    /// The same with an identity of its own.
+    pub(crate) fn start_as(home: &Path, args: &[&str]) -> Self {
         let mut child = valkyrie(["serve", "--json"])
+            .env("VALKYRIE_HOME", home)
             .args(args)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
