@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use valkyrie::security::identity::Fingerprint;
 use valkyrie::security::trust::{FirstUse, KnownPeer, UnknownPeer};
 use valkyrie::security::{Security, UnixTime};
-use valkyrie_keystore::{Home, Keystore, KeystoreError, Made, NewIdentity, Passphrase};
+use valkyrie_keystore::{Changes, Home, Keystore, KeystoreError, Made, NewIdentity, Passphrase};
 use valkyrie_rustci::command::IdentityArgs;
 
 use crate::ask;
@@ -133,7 +133,7 @@ impl Access {
     }
 
     /// Reads files that have changed and says so.
-    pub(crate) fn refresh(&self) {
+    pub(crate) fn refresh(&self) -> Changes {
         let changes = self.keystore.refresh(now());
         if changes.identity {
             self.notes
@@ -143,10 +143,11 @@ impl Access {
             self.notes
                 .remark("whom to trust has changed and holds from now on");
         }
-        for fault in changes.faults {
+        for fault in &changes.faults {
             self.notes
                 .warning(format_args!("{fault}; what was read before stays in force"));
         }
+        changes
     }
 }
 

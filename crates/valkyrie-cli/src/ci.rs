@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use valkyrie::security::audit::AuditEvent;
 use valkyrie::security::trust::{FirstUse, UnknownPeer};
 use valkyrie::{AccessPolicy, Expect, PlainRule, PolicyHandle};
 use valkyrie_rustci::access::{self as roles, Access as CiAccess};
@@ -13,6 +14,7 @@ use crate::exit::{CliError, Exit};
 use crate::net;
 use crate::out::{ColorWhen, Notes};
 use crate::policy::PolicyFile;
+use crate::trail::Trail;
 use crate::watch::Watch;
 
 /// Runs the command.
@@ -22,9 +24,9 @@ pub(crate) fn run(args: &CiArgs, color: ColorWhen, json: bool, notes: Notes) -> 
         ColorWhen::Always => Some(true),
         ColorWhen::Never => Some(false),
     };
-    let (meeting, watch) = match args.needs() {
+    let (meeting, watch, trail) = match args.needs() {
         // It meets nobody but its own processes.
-        Needs::Nothing => (Meeting::new(CiAccess::plain()), None),
+        Needs::Nothing => (Meeting::new(CiAccess::plain()), None, None),
         Needs::Dials(args) => dials(args, notes)?,
         Needs::Serves(args) => serves(args, notes)?,
     };
@@ -43,6 +45,9 @@ pub(crate) fn run(args: &CiArgs, color: ColorWhen, json: bool, notes: Notes) -> 
             },
         }
     })?;
+    if let Some(trail) = trail {
+        trail.finish();
+    }
     // Whatever there was to say has been said.
     match ended {
         CiExit::Succeeded => Ok(()),
@@ -57,9 +62,12 @@ pub(crate) fn run(args: &CiArgs, color: ColorWhen, json: bool, notes: Notes) -> 
     }
 }
 
-fn dials(args: &MeetArgs, notes: Notes) -> Result<(Meeting, Option<Watch>), CliError> {
+/// How the command meets others, the files to look at while it runs, and its audit log.
+type Prepared = (Meeting, Option<Watch>, Option<Trail>);
+
+fn dials(args: &MeetArgs, notes: Notes) -> Result<Prepared, CliError> {
     if args.plain {
-        return Ok((Meeting::new(CiAccess::plain()), None));
+        return Ok((Meeting::new(CiAccess::plain()), None, None));
     }
     let access = Access::open(&args.identity, access::first_use(notes), notes)?;
     let expect = args.trust.map_or(Expect::Anybody, Expect::Fingerprint);
@@ -77,18 +85,11 @@ fn dials(args: &MeetArgs, notes: Notes) -> Result<(Meeting, Option<Watch>), CliE
             }
         })
     });
-    Ok((
-        meeting,
-        Some(Watch::new(
-            access,
-            None,
-            PolicyHandle::new(AccessPolicy::default()),
-            notes,
-        )),
-    ))
+    let nothing = PolicyHandle::new(AccessPolicy::default());
+    Ok((meeting, Some(Watch::new(access, None, nothing, notes)), None))
 }
 
-fn serves(args: &ServerArgs, notes: Notes) -> Result<(Meeting, Option<Watch>), CliError> {
+fn serves(args: &ServerArgs, notes: Notes) -> Result<Prepared, CliError> {
     // Whoever runs commands here has to be known; nobody becomes that by coming first.
     let access = Access::open(&args.identity, FirstUse::Never, notes)?;
     let file = args.policy.as_deref().map(PolicyFile::open).transpose()?;
@@ -104,10 +105,15 @@ fn serves(args: &ServerArgs, notes: Notes) -> Result<(Meeting, Option<Watch>), C
     } else {
         PlainRule::Never
     };
-    let mut meeting = Meeting::new(secure(&access).with_plain(rule));
+    let trail = Trail::begin(access.keystore(), notes)?;
+    let recording = trail.clone();
+    let secure = secure(&access)
+        .with_plain(rule)
+        .with_audit(move |event: &AuditEvent<'_>| recording.record(event));
+    let mut meeting = Meeting::new(secure);
     meeting.policy = PolicyHandle::new(policy);
-    let watch = Watch::new(access, file, meeting.policy.clone(), notes);
-    Ok((meeting, Some(watch)))
+    let watch = Watch::new(access, file, meeting.policy.clone(), notes).recording(trail.clone());
+    Ok((meeting, Some(watch), Some(trail)))
 }
 
 fn secure(access: &Access) -> CiAccess {

@@ -22,6 +22,7 @@ mod policy;
 mod process;
 mod serve;
 mod signals;
+mod trail;
 mod units;
 mod watch;
 mod who;

@@ -89,10 +89,11 @@ fn check(args: &CheckArgs, out: &mut Out) -> Result<(), CliError> {
         Ok(policy) if out.is_json() => {
             out.json(&json!({"file": file, "rules": policy.rule_count(), "faults": []}))
         }
-        Ok(policy) => out.line(format_args!(
-            "{file}: {} rules and no mistake",
-            policy.rule_count()
-        )),
+        Ok(policy) => {
+            let count = policy.rule_count();
+            let rules = if count == 1 { "rule" } else { "rules" };
+            out.line(format_args!("{file}: {count} {rules} and no mistake"))
+        }
         Err(error) if out.is_json() => {
             let faults: Vec<_> = error.faults().iter().map(|fault| json!({
                 "line": fault.line, "column": fault.column, "message": fault.message, "help": fault.help,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
+use valkyrie::security::audit::AuditEvent;
 use valkyrie::security::trust::{FirstUse, KnownPeer};
 use valkyrie::{AccessPolicy, Endpoint, Locator, PlainRule, PolicyHandle, UdsTransport};
 use valkyrie_rustci::command::IdentityArgs;
@@ -20,6 +21,7 @@ use crate::net;
 use crate::out::{Notes, Out};
 use crate::policy::PolicyFile;
 use crate::signals::Signals;
+use crate::trail::Trail;
 use crate::units::{Span, parse_duration};
 use crate::watch::Watch;
 
@@ -111,6 +113,8 @@ async fn serve(
         (None, false) => AccessPolicy::diagnostics(),
         (None, true) => AccessPolicy::allow_all(),
     });
+    let trail = Trail::begin(access.keystore(), notes)?;
+    let recording = trail.clone();
     let strangers = policy.is_none();
     let remember = access.on_first_use();
     let endpoint = valkyrie::endpoint()
@@ -124,6 +128,7 @@ async fn serve(
         } else {
             PlainRule::Never
         })
+        .audit(move |event: &AuditEvent<'_>| recording.record(event))
         .on_first_use(move |peer: &KnownPeer| {
             // Where anybody is let in, a file of them would be of no use to anybody.
             if !strangers {
@@ -142,12 +147,15 @@ async fn serve(
             out.flush()?;
         }
     }
-    let watch = Watch::new(access.clone(), policy, handle, notes).on_hangup();
+    let watch = Watch::new(access.clone(), policy, handle, notes);
+    let watch = watch.recording(trail.clone()).on_hangup();
     tokio::select! {
         _ = signals.next() => {}
         failed = watch.run() => match failed? {},
     }
-    drain(args, &endpoint, &mut signals, out, notes).await
+    let drained = drain(args, &endpoint, &mut signals, out, notes).await;
+    trail.finish();
+    drained
 }
 
 async fn drain(

@@ -3,18 +3,21 @@
 use std::convert::Infallible;
 
 use valkyrie::PolicyHandle;
+use valkyrie::security::audit::AuditEvent;
 
 use crate::access::{Access, REFRESH_EVERY};
 use crate::exit::CliError;
 use crate::out::Notes;
 use crate::policy::PolicyFile;
 use crate::signals::Reload;
+use crate::trail::Trail;
 
 /// Identity, trust and policy, with their files.
 pub(crate) struct Watch {
     access: Access,
     policy: Option<PolicyFile>,
     handle: PolicyHandle,
+    trail: Option<Trail>,
     hangup: bool,
     notes: Notes,
 }
@@ -30,9 +33,16 @@ impl Watch {
             access,
             policy,
             handle,
+            trail: None,
             hangup: false,
             notes,
         }
+    }
+
+    /// Records in this log what changes.
+    pub(crate) fn recording(mut self, trail: Trail) -> Self {
+        self.trail = Some(trail);
+        self
     }
 
     /// Looks at the files on SIGHUP as well, which ends the program no more.
@@ -67,18 +77,46 @@ impl Watch {
     }
 
     fn look(&mut self, asked: bool) {
-        self.access.refresh();
+        let changes = self.access.refresh();
+        if changes.identity {
+            let identity = self.access.keystore().document().fingerprint();
+            let what = "keys or document were read anew";
+            self.record(&AuditEvent::KeyRotated { identity, what });
+        }
+        if changes.trust {
+            let what = "pins, authorities, known peers or revocations were read anew";
+            self.record(&AuditEvent::TrustChanged { what });
+        }
+        self.look_at_policy(asked);
+        if let Some(trail) = &self.trail {
+            trail.turn();
+        }
+    }
+
+    fn look_at_policy(&mut self, asked: bool) {
         let Some(file) = &mut self.policy else { return };
         match file.refresh(asked) {
             Ok(None) => {}
             Ok(Some(policy)) => {
-                self.handle.store(policy);
+                let rules = policy.rule_count();
+                let version = self.handle.store(policy);
                 self.notes
                     .remark(format_args!("{} is in force", file.path().display()));
+                self.record(&AuditEvent::PolicyChanged { version, rules });
             }
-            Err(error) => self
-                .notes
-                .warning(format_args!("{error}; the policy that was in force still is")),
+            Err(error) => {
+                self.notes
+                    .warning(format_args!("{error}; the policy that was in force still is"));
+                self.record(&AuditEvent::PolicyRefused {
+                    reason: &error.message,
+                });
+            }
+        }
+    }
+
+    fn record(&self, event: &AuditEvent<'_>) {
+        if let Some(trail) = &self.trail {
+            trail.record(event);
         }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use valkyrie_endpoint::{AccessPolicy, Endpoint, EndpointBuilder, Expect, PlainRule, Security};
 use valkyrie_security::Fingerprint;
+use valkyrie_security::audit::AuditEvent;
 use valkyrie_security::policy::PolicyError;
 use valkyrie_security::trust::KnownPeer;
 use valkyrie_transport_tcp::TcpTransport;
@@ -26,9 +27,11 @@ pub struct Access {
     plain: PlainRule,
     expect: Expect,
     on_first_use: Option<Arc<OnFirstUse>>,
+    audit: Option<Arc<OnEvent>>,
 }
 
 type OnFirstUse = dyn Fn(&KnownPeer) + Send + Sync;
+type OnEvent = dyn Fn(&AuditEvent<'_>) + Send + Sync;
 
 impl Access {
     /// With an identity, and whom it trusts.
@@ -38,6 +41,7 @@ impl Access {
             plain: PlainRule::Never,
             expect: Expect::Anybody,
             on_first_use: None,
+            audit: None,
         }
     }
 
@@ -48,6 +52,7 @@ impl Access {
             plain: PlainRule::Always,
             expect: Expect::Anybody,
             on_first_use: None,
+            audit: None,
         }
     }
 
@@ -72,6 +77,13 @@ impl Access {
         self
     }
 
+    /// Called with whatever belongs into an audit log, see [`EndpointBuilder::audit`].
+    #[must_use]
+    pub fn with_audit(mut self, sink: impl Fn(&AuditEvent<'_>) + Send + Sync + 'static) -> Self {
+        self.audit = Some(Arc::new(sink));
+        self
+    }
+
     /// Who has to answer.
     pub(crate) fn expected(&self) -> Expect {
         self.expect.clone()
@@ -85,6 +97,10 @@ impl Access {
             .plain(self.plain);
         let builder = match &self.security {
             Some(security) => builder.security(security.clone()),
+            None => builder,
+        };
+        let builder = match self.audit.clone() {
+            Some(sink) => builder.audit(move |event: &AuditEvent<'_>| sink(event)),
             None => builder,
         };
         match self.on_first_use.clone() {

@@ -1,5 +1,6 @@
 //! The real program, run as a person or a script runs it.
 
+mod audit;
 mod bench;
 mod decode;
 mod hostile;
