@@ -41,7 +41,7 @@ mod task;
 mod wait;
 mod worker;
 
-pub use audit::SecurityStats;
+pub use audit::{AuditSink, SecurityStats};
 pub use builder::EndpointBuilder;
 pub use call::Call;
 pub use connection::{Connection, ConnectionStats};

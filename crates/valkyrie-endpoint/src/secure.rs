@@ -135,6 +135,7 @@ impl Secure {
     ) -> Result<Greeted, ConnectError> {
         let link = transport.dial(locator).await?;
         if let Some(identity) = self.plain.peer(&*link) {
+            self.audit.accepted(&identity, locator.as_str());
             return Ok(Greeted::plain(link, identity));
         }
         let known = self.acceptors.take(clock::now(), locator);
@@ -151,7 +152,7 @@ impl Secure {
             outcome = self.greet_dialled(link, locator, expect, None).await;
         }
         outcome.map_err(|source| {
-            self.audit.handshake_failed(&locator.to_string(), &source);
+            self.audit.refused(locator.as_str(), &source);
             ConnectError::Handshake {
                 locator: locator.clone(),
                 source: Box::new(source),
@@ -166,7 +167,7 @@ impl Secure {
         expect: &Expect,
         known: Option<Known>,
     ) -> Result<Greeted, HandshakeError> {
-        let place = Place::dialled(&locator.to_string(), link.capabilities().local);
+        let place = Place::dialled(locator.as_str(), link.capabilities().local);
         let dial = Dial {
             place: place.expecting(expect.clone()),
             known,
@@ -181,7 +182,7 @@ impl Secure {
                 return Err(error);
             }
         };
-        self.met(&established.verified, true);
+        self.met(&established.verified, locator.as_str(), true);
         if let Some(known) = &established.known {
             self.acceptors.keep(clock::now(), locator, known.clone());
         }
@@ -228,19 +229,20 @@ impl Secure {
         let mut machine = AcceptorHandshake::new(security, gate, arrival, clock::now());
         match greet(&mut *link, &mut machine).await {
             Ok((established, arrived)) => {
-                self.met(&established.verified, false);
+                self.met(&established.verified, &link.peer(), false);
                 Ok(Greeted::new(link, established, arrived, None))
             }
             Err(error) => {
-                self.audit.handshake_failed(&link.peer(), &error);
+                self.audit.refused(&link.peer(), &error);
                 say_last(&mut *link, &mut machine).await;
                 Err(error)
             }
         }
     }
 
-    /// Sees that a peer that was met for the first time is known the next time.
-    fn met(&self, verified: &Verified, dialled: bool) {
+    /// Records a peer, and sees that one that was met for the first time is known the next time.
+    fn met(&self, verified: &Verified, place: &str, dialled: bool) {
+        self.audit.accepted(verified, place);
         let Some(peer) = verified.newly_seen() else { return };
         match &self.on_first_use {
             Some(hook) => hook(peer),

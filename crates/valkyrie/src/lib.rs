@@ -40,13 +40,13 @@
 //! | a transport of one's own | [`Transport`], [`Listener`], [`Link`] |
 
 pub use valkyrie_endpoint::{
-    AccessPolicy, ApiMisuse, BuildError, Call, CallError, Class, CloseReason, Config, ConnectError,
-    Connection, ConnectionStats, Context, Culprit, Dialer, DialerError, Endpoint, EndpointBuilder, ErrorCode,
-    Expect, Extensions, Failure, HandshakeError, HandshakeLimits, IncomingStream, Keepalive, Kind, Limits,
-    Link, ListenError, Listener, Locator, Message, Method, MethodError, Notify, NotifyError, Open, OpenError,
-    PingError, PlainRule, Policy, PolicyHandle, Priority, Processed, RecvError, RecvStream, Redial, Refusal,
-    Security, SecurityStats, SendError, SendStream, Services, ServicesBuilder, ServicesError, Shape, Side,
-    Stats, ToLocator, ToMethod, Transport, TransportError, Verified, WhileDown,
+    AccessPolicy, ApiMisuse, AuditSink, BuildError, Call, CallError, Class, CloseReason, Config,
+    ConnectError, Connection, ConnectionStats, Context, Culprit, Dialer, DialerError, Endpoint,
+    EndpointBuilder, ErrorCode, Expect, Extensions, Failure, HandshakeError, HandshakeLimits, IncomingStream,
+    Keepalive, Kind, Limits, Link, ListenError, Listener, Locator, Message, Method, MethodError, Notify,
+    NotifyError, Open, OpenError, PingError, PlainRule, Policy, PolicyHandle, Priority, Processed, RecvError,
+    RecvStream, Redial, Refusal, Security, SecurityStats, SendError, SendStream, Services, ServicesBuilder,
+    ServicesError, Shape, Side, Stats, ToLocator, ToMethod, Transport, TransportError, Verified, WhileDown,
 };
 pub use valkyrie_transport::mem::MemTransport;
 pub use valkyrie_transport_tcp::TcpTransport;

@@ -8,6 +8,7 @@ use valkyrie_endpoint::{
     AccessPolicy, CallError, Class, CloseReason, Connection, Endpoint, ErrorCode, PolicyHandle, RecvError,
     Services,
 };
+use valkyrie_security::audit::AuditEvent;
 use valkyrie_security::identity::DocumentBuilder;
 use valkyrie_security::identity::SigningKey;
 use valkyrie_security::provider::StaticKey;
@@ -276,7 +277,7 @@ fn of_an_authority(
         .unwrap();
     let (key, signing) = (StaticKey::generate().unwrap(), SigningKey::generate().unwrap());
     let document = DocumentBuilder::node(name, &[key.public()])
-        .signing_keys(&signing.public())
+        .signing_keys(signing.public())
         .role(role)
         .valid(begin, now().saturating_add(lifetime))
         .sign(&root)
@@ -350,4 +351,65 @@ async fn a_role_that_a_peer_gives_itself_is_worth_nothing() {
         Err(ErrorCode::PERMISSION_DENIED)
     );
     assert_eq!(served.calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_let_in_refused_and_dismissed_is_recorded() {
+    let (ada, bob) = Person::friends("ada", "bob");
+    let mem = MemTransport::new();
+    let events = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let sink = {
+        let events = Arc::clone(&events);
+        move |event: &AuditEvent<'_>| {
+            let what = match event {
+                AuditEvent::Accepted { peer, .. } => peer.to_string(),
+                AuditEvent::Refused { code, .. } => code.to_string(),
+                AuditEvent::Denied {
+                    service,
+                    method,
+                    denied,
+                    ..
+                } => format!("{service}/{method}: {}", denied.code()),
+                AuditEvent::Dismissed { code, .. } => code.to_string(),
+                other => panic!("{other:?}"),
+            };
+            events.lock().unwrap().push(format!("{} {what}", event.name()));
+        }
+    };
+    let builder = bob.builder(mem.clone()).services(who(&Arc::default()));
+    let server = builder
+        .policy(AccessPolicy::default())
+        .audit(sink)
+        .build()
+        .unwrap();
+    server.listen("mem://served").await.unwrap();
+    let stranger = Person::new("eve");
+    stranger.pin("bob", &bob);
+    let client = stranger.endpoint(mem.clone(), Services::default());
+    assert!(within(client.connect("mem://served")).await.is_err());
+    until(|| server.security_stats().handshakes_failed == 1).await;
+    let client = ada.endpoint(mem, Services::default());
+    let connection = within(client.connect("mem://served")).await.unwrap();
+    within(connection.call(("who", "am-i"), "")).await.unwrap_err();
+    bob.change(|trust| {
+        let mut list = RevocationList::new();
+        list.add(Revocation::Identity(ada.fingerprint)).unwrap();
+        trust.revoke(list).unwrap();
+    });
+    within(connection.closed()).await;
+    assert_eq!(
+        *events.lock().unwrap(),
+        [
+            "refused 204 identity_untrusted".to_owned(),
+            format!("accepted ada ({}), pinned", ada.fingerprint),
+            "denied who/am-i: 201 permission_denied".to_owned(),
+            "dismissed 203 identity_revoked".to_owned(),
+        ]
+    );
+    let stats = server.security_stats();
+    assert_eq!(
+        (stats.handshakes_failed, stats.refused, stats.dismissed),
+        (1, 1, 1)
+    );
+    assert_eq!(stats.security_violations, 2);
 }

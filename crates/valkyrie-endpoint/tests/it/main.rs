@@ -1,6 +1,8 @@
 //! What an endpoint promises, shown over real links.
 
 mod access;
+mod attacks;
+mod bound;
 mod calls;
 mod cancel;
 mod deadlines;
