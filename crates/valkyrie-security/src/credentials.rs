@@ -39,26 +39,24 @@ impl std::fmt::Debug for Token {
 }
 
 impl Credentials {
-    /// What an identity shows: its document, if it has one.
+    /// What an identity shows: its document or its certificates, if it has any.
     pub fn of(identity: &Identity) -> Self {
         Self {
             identity: identity.document().map(|document| document.encode().clone()),
+            svid: chain_of(identity),
             ..Self::default()
         }
     }
 
-    /// Adds a signature of the identity's strongest key over the handshake hash `h`. An identity whose signing key is kept
-    /// elsewhere, or that has none, proves nothing more than its static key, and this adds nothing.
+    /// Adds a signature over the handshake hash `h`, of the identity's strongest key or of its certificate's. An identity
+    /// whose signing key is kept elsewhere, or that has none, proves nothing more than its static key, and this adds
+    /// nothing.
     ///
     /// # Errors
     /// [`SigningError`]: the system gave no randomness or no memory. The credentials are unchanged.
     pub fn prove(&mut self, identity: &Identity, role: Role, h: &[u8; 32]) -> Result<(), SigningError> {
-        if let Some(key) = identity.signing_key() {
-            let Signature { algorithm, bytes } = key.sign_strongest(&proof_text(role, h))?;
-            self.proof = Some(Proof {
-                algorithm: algorithm.wire(),
-                signature: bytes,
-            });
+        if let Some(proof) = proof_of(identity, &proof_text(role, h))? {
+            self.proof = Some(proof);
         }
         Ok(())
     }
@@ -200,6 +198,31 @@ impl Credentials {
         }
         Ok(credentials)
     }
+}
+
+#[cfg(feature = "spiffe")]
+fn chain_of(identity: &Identity) -> Option<Vec<Bytes>> {
+    identity.svid().map(|svid| svid.chain().to_vec())
+}
+
+#[cfg(not(feature = "spiffe"))]
+fn chain_of(_identity: &Identity) -> Option<Vec<Bytes>> {
+    None
+}
+
+fn proof_of(identity: &Identity, text: &[u8]) -> Result<Option<Proof>, SigningError> {
+    #[cfg(feature = "spiffe")]
+    if let Some(svid) = identity.svid() {
+        return svid.sign(text).map(Some).map_err(|_| SigningError);
+    }
+    let Some(key) = identity.signing_key() else {
+        return Ok(None);
+    };
+    let Signature { algorithm, bytes } = key.sign_strongest(text)?;
+    Ok(Some(Proof {
+        algorithm: algorithm.wire(),
+        signature: bytes,
+    }))
 }
 
 fn chain(value: &[u8]) -> Result<Vec<Bytes>, CredentialsError> {

@@ -68,6 +68,8 @@ pub struct Trust {
     first_use: FirstUse,
     require_proof: RequireProof,
     anonymous: bool,
+    #[cfg(feature = "spiffe")]
+    bundles: crate::spiffe::Bundles,
     verified: Arc<VerificationCache>,
 }
 
@@ -159,6 +161,24 @@ impl Trust {
     /// Believes no more what this authority signs; whether it was believed before.
     pub fn forget_authority(&mut self, fingerprint: &Fingerprint) -> bool {
         self.authorities.remove(fingerprint).is_some()
+    }
+
+    /// Believes the X.509-SVIDs that lead to this bundle, in place of the one that its trust domain had.
+    ///
+    /// # Errors
+    /// [`SvidError::TooMany`](crate::spiffe::SvidError::TooMany). Trust is unchanged.
+    #[cfg(feature = "spiffe")]
+    pub fn trust_bundle(
+        &mut self,
+        bundle: crate::spiffe::TrustBundle,
+    ) -> Result<(), crate::spiffe::SvidError> {
+        self.bundles.insert(bundle)
+    }
+
+    /// Believes no X.509-SVID of this trust domain any more; whether any was believed before.
+    #[cfg(feature = "spiffe")]
+    pub fn forget_trust_domain(&mut self, trust_domain: &str) -> bool {
+        self.bundles.remove(trust_domain)
     }
 
     /// Takes a list of revocations: one without an issuer replaces what this side itself revoked, one with an issuer

@@ -8,6 +8,8 @@ use super::{
     SigningKey,
 };
 use crate::provider::{KeyError, StaticKey};
+#[cfg(feature = "spiffe")]
+use crate::spiffe::X509Svid;
 use crate::time::UnixTime;
 
 /// Who this side is. Immutable; a rotated identity is a new one.
@@ -17,8 +19,16 @@ pub struct Identity {
     static_keys: Vec<StaticKey>,
     /// Kept elsewhere by those who sign on another machine.
     signing: Option<SigningKey>,
-    /// Nobody in particular has none.
-    document: Option<IdentityDocument>,
+    shows: Shows,
+}
+
+/// By what it says who it is.
+enum Shows {
+    /// It does not: it is nobody in particular.
+    Nothing,
+    Document(Box<IdentityDocument>),
+    #[cfg(feature = "spiffe")]
+    Svid(Box<X509Svid>),
 }
 
 impl Identity {
@@ -57,8 +67,29 @@ impl Identity {
             static_keys: vec![current.clone()],
             current,
             signing: None,
-            document: None,
+            shows: Shows::Nothing,
         })
+    }
+
+    /// The workload that an X.509-SVID names. Whoever renews the SVID passes the same static key, so that peers that know
+    /// it go on knowing it.
+    #[cfg(feature = "spiffe")]
+    pub fn of_svid(static_key: StaticKey, svid: X509Svid) -> Self {
+        Self {
+            static_keys: vec![static_key.clone()],
+            current: static_key,
+            signing: None,
+            shows: Shows::Svid(Box::new(svid)),
+        }
+    }
+
+    /// The X.509-SVID that it is.
+    #[cfg(feature = "spiffe")]
+    pub fn svid(&self) -> Option<&X509Svid> {
+        match &self.shows {
+            Shows::Svid(svid) => Some(svid),
+            _ => None,
+        }
     }
 
     /// An identity of stored parts: the static keys that are accepted, current first, the signing key if it is kept here,
@@ -92,7 +123,7 @@ impl Identity {
             current,
             static_keys,
             signing,
-            document: Some(document),
+            shows: Shows::Document(Box::new(document)),
         })
     }
 
@@ -111,20 +142,33 @@ impl Identity {
         self.signing.as_ref()
     }
 
-    /// The document, unless this is nobody in particular.
+    /// The document, if that is by what it says who it is.
     pub fn document(&self) -> Option<&IdentityDocument> {
-        self.document.as_ref()
+        match &self.shows {
+            Shows::Document(document) => Some(document),
+            _ => None,
+        }
     }
 
-    /// The fingerprint, unless this is nobody in particular.
+    /// The fingerprint of the document's identity.
     pub fn fingerprint(&self) -> Option<Fingerprint> {
-        self.document.as_ref().map(IdentityDocument::fingerprint)
+        self.document().map(IdentityDocument::fingerprint)
+    }
+
+    /// What it shows counts only with a proof, whether or not one is asked for: a certificate does not name the static
+    /// key.
+    pub(crate) fn must_prove(&self) -> bool {
+        match &self.shows {
+            Shows::Nothing | Shows::Document(_) => false,
+            #[cfg(feature = "spiffe")]
+            Shows::Svid(_) => true,
+        }
     }
 
     /// What the next document of this identity says if nothing else changes: the serial is one greater and the lifetime
-    /// begins at `now`. `None` for nobody in particular.
+    /// begins at `now`. `None` without a document.
     pub fn next_document(&self, now: UnixTime) -> Option<DocumentBuilder> {
-        let document = self.document.as_ref()?;
+        let document = self.document()?;
         let builder = DocumentBuilder::from_document(document).serial(document.serial().saturating_add(1));
         Some(builder.valid(now, now.saturating_add(Self::LIFETIME)))
     }
@@ -136,9 +180,8 @@ impl Identity {
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let document = self.document.as_ref();
         f.debug_struct("Identity")
-            .field("name", &document.map(IdentityDocument::name))
+            .field("name", &self.document().map(IdentityDocument::name))
             .field("fingerprint", &self.fingerprint())
             .finish_non_exhaustive()
     }

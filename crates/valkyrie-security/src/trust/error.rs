@@ -6,6 +6,8 @@ use valkyrie_frame::ErrorCode;
 
 use super::{Expect, KnownPeer, Place};
 use crate::identity::{DocumentError, Fingerprint, IdentityDocument, SignatureError};
+#[cfg(feature = "spiffe")]
+use crate::spiffe::SvidError;
 use crate::time::UnixTime;
 
 /// The peer is not believed; the handshake ends. Trust is unchanged.
@@ -70,6 +72,10 @@ pub enum TrustError {
     /// An SVID, and nothing here to check it with.
     #[error("the peer shows an X.509-SVID, and this side has no trust bundle to check it with")]
     NoBundle,
+    /// An SVID that is not believed.
+    #[cfg(feature = "spiffe")]
+    #[error("the peer's X.509-SVID is not believed: {0}")]
+    Svid(#[from] SvidError),
     /// Believed, but not whom one wanted.
     #[error("the peer is {met}, and {expected} was to be met")]
     NotExpected {
@@ -121,6 +127,12 @@ impl TrustError {
             | Self::Untrusted { .. }
             | Self::Unknown(_)
             | Self::Changed { .. } => ErrorCode::IDENTITY_UNTRUSTED,
+            #[cfg(feature = "spiffe")]
+            Self::Svid(SvidError::Times) => ErrorCode::CREDENTIALS_EXPIRED,
+            #[cfg(feature = "spiffe")]
+            Self::Svid(SvidError::UnknownTrustDomain(_) | SvidError::Untrusted(_)) => {
+                ErrorCode::IDENTITY_UNTRUSTED
+            }
             _ => ErrorCode::UNAUTHENTICATED,
         }
     }
@@ -140,6 +152,8 @@ impl TrustError {
             Self::NoProof => "sign the handshake",
             Self::WeakProof => "sign the handshake with a post-quantum key",
             Self::TwoIdentities => "show one identity",
+            #[cfg(feature = "spiffe")]
+            Self::Svid(_) => "the X.509-SVID is not trusted here",
             Self::UnknownIssuer { .. }
             | Self::AuthorityExpired(_)
             | Self::NoBundle

@@ -28,12 +28,10 @@ impl Trust {
         credentials: &Credentials,
         place: &Place,
     ) -> Result<Verified, TrustError> {
-        if self.revoked_here.revokes_key(peer_static) {
-            return Err(TrustError::KeyRevoked);
-        }
+        self.check_key(peer_static)?;
         let verified = match (credentials.identity(), credentials.svid()) {
             (Some(_), Some(_)) => return Err(TrustError::TwoIdentities),
-            (None, Some(_)) => return Err(TrustError::NoBundle),
+            (None, Some(_)) => self.workload(now, peer_static, peer_role, h, credentials)?,
             (None, None) => self.anonymous(peer_static)?,
             (Some(identity), None) => {
                 let document = Arc::new(IdentityDocument::parse(identity)?);
@@ -47,6 +45,14 @@ impl Trust {
         let verified = Verified::new(verified);
         expected(&verified, place.expected())?;
         Ok(verified)
+    }
+
+    /// Whether a static key may be used at all.
+    pub(crate) fn check_key(&self, key: &PublicKey) -> Result<(), TrustError> {
+        match self.revoked_here.revokes_key(key) {
+            true => Err(TrustError::KeyRevoked),
+            false => Ok(()),
+        }
     }
 
     /// Decides anew about a peer whose connection lives, after trust has changed or time has passed.
@@ -65,6 +71,10 @@ impl Trust {
         let (Some(shown), Some(key)) = (verified.shown(), verified.static_key()) else {
             return match verified.how() {
                 TrustedBy::Anonymous if !self.anonymous => Err(TrustError::Anonymous),
+                #[cfg(feature = "spiffe")]
+                TrustedBy::Svid { trust_domain } if !self.bundles.contains(trust_domain) => {
+                    Err(TrustError::NoBundle)
+                }
                 _ => Ok(()),
             };
         };
@@ -86,6 +96,42 @@ impl Trust {
             assurance: Assurance::StaticKey,
             ..Inner::nobody(TrustedBy::Anonymous)
         })
+    }
+
+    /// A workload that an X.509-SVID names. Its key signed the handshake, and with it the static key.
+    #[cfg(feature = "spiffe")]
+    fn workload(
+        &self,
+        now: UnixTime,
+        peer_static: &PublicKey,
+        peer_role: Role,
+        h: &[u8; 32],
+        credentials: &Credentials,
+    ) -> Result<Inner, TrustError> {
+        if self.require_proof == RequireProof::PostQuantum {
+            return Err(TrustError::WeakProof);
+        }
+        let believed = self.bundles.judge(now, credentials, peer_role, h)?;
+        let trust_domain = believed.id.trust_domain().to_owned();
+        Ok(Inner {
+            static_key: Some(*peer_static),
+            spiffe_id: Some(believed.id.to_string()),
+            assurance: Assurance::Signed,
+            not_after: believed.not_after,
+            ..Inner::nobody(TrustedBy::Svid { trust_domain })
+        })
+    }
+
+    #[cfg(not(feature = "spiffe"))]
+    fn workload(
+        &self,
+        _now: UnixTime,
+        _peer_static: &PublicKey,
+        _peer_role: Role,
+        _h: &[u8; 32],
+        _credentials: &Credentials,
+    ) -> Result<Inner, TrustError> {
+        Err(TrustError::NoBundle)
     }
 
     /// The document is a node's, names the key that was proved, is signed by its issuer, within its times and not revoked.
