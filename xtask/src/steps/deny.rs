@@ -43,7 +43,7 @@ pub(super) fn check(context: &Context, folder: &Path) -> Result<Outcome, Failure
         ));
     }
     let advisories = deny()
-        .args(["--all-features", "check", "--disable-fetch", "advisories"])
+        .args(["--offline", "--all-features", "check", "advisories"])
         .run();
     offline.and(advisories)?;
     Ok(Outcome::passed("bans, licences, sources, advisories"))
