@@ -1,7 +1,7 @@
 //! Any first message of a handshake: read and answered, or refused with nothing written.
 #![no_main]
 
-#[path = "../shared/noise.rs"]
+#[path = "noise/peers.rs"]
 mod noise;
 
 use libfuzzer_sys::fuzz_target;

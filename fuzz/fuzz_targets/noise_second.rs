@@ -1,7 +1,7 @@
 //! Any second message of a handshake: the dialler takes the acceptor's own and no other.
 #![no_main]
 
-#[path = "../shared/noise.rs"]
+#[path = "noise/peers.rs"]
 mod noise;
 
 use libfuzzer_sys::fuzz_target;

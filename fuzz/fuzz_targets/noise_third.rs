@@ -1,7 +1,7 @@
 //! Any third message of a handshake: the acceptor takes the dialler's own and no other.
 #![no_main]
 
-#[path = "../shared/noise.rs"]
+#[path = "noise/peers.rs"]
 mod noise;
 
 use libfuzzer_sys::fuzz_target;

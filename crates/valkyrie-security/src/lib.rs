@@ -35,4 +35,5 @@ pub use trust::{Place, Trust, TrustError};
 pub use verified::Verified;
 
 #[cfg(test)]
+#[path = "tests/vectors.rs"]
 mod vectors;
