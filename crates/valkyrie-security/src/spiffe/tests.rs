@@ -1,5 +1,6 @@
 //! Chains that lead to a trust domain, and every way in which they do not.
 
+mod handshake;
 mod ids;
 
 use bytes::Bytes;

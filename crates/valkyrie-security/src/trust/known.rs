@@ -51,6 +51,7 @@ impl KnownPeer {
 
 /// Known peers. As text, a line each: `PLACE FINGERPRINT FIRST-SEEN NAME`; the place is a locator, or `*` for peers that came
 /// by themselves, of which there may be many.
+//= protocol/trust-files.md#known-peers
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownPeers {
     dialled: BTreeMap<String, KnownPeer>,

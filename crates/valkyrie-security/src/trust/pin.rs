@@ -49,6 +49,7 @@ impl Pin {
 ///
 /// As text, a line each: `FINGERPRINT[,NEXT] ROLES NAME`. Roles are separated by commas, `-` stands for none; the name is
 /// the rest of the line and may be missing.
+//= protocol/trust-files.md#pins
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pins {
     pins: BTreeMap<Fingerprint, Pin>,

@@ -51,6 +51,7 @@ pub enum Revocation {
 ///
 /// A signature covers `valkyrie 2 revocations`, a zero byte, and the text up to the first line of signatures. A list of
 /// this side has neither the first four lines nor signatures.
+//= protocol/trust-files.md#revocations
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RevocationList {
     signed: Option<Signed>,
