@@ -19,10 +19,10 @@ mod tests;
 mod ticket;
 
 pub use acceptor::{AcceptorHandshake, Arrival};
+pub use admission::{AdmissionStats, HalfOpenId, HandshakeLimits, Rate};
 pub use dialler::{Dial, DiallerHandshake};
 pub use envelope::{Protection, Refusal};
 pub use error::{Culprit, HandshakeError};
-pub use admission::{AdmissionStats, HalfOpenId, HandshakeLimits, Rate};
 pub use gate::{Gate, LetIn};
-pub use keyed::{Established, Wire, After, Aftermath};
+pub use keyed::{After, Aftermath, Established, Wire};
 pub use rules::{Known, Suites, Ticket};

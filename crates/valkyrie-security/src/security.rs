@@ -172,6 +172,8 @@ impl Security {
             trust.check_key(key)?;
             return Ok(Verified::token(*key, rights));
         }
-        Ok(trust.verify(unix, key, role, hash, credentials, place)?.bearing(rights))
+        Ok(trust
+            .verify(unix, key, role, hash, credentials, place)?
+            .bearing(rights))
     }
 }

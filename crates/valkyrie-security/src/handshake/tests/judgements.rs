@@ -136,7 +136,10 @@ fn a_token_speaks_for_a_caller_that_has_no_identity() {
     // Of another key, too late, where no policy takes any, and for one who has no token at all.
     let foreign = Token::mint(&TokenKey::generate().unwrap(), &[Right::service("echo")], until).unwrap();
     let refused = |setup: Setup, token: &Token| setup.pair(&bearer(token), &bob).run().acceptor.unwrap_err();
-    assert!(matches!(refused(Setup::new(), &foreign), HandshakeError::Token(_)));
+    assert!(matches!(
+        refused(Setup::new(), &foreign),
+        HandshakeError::Token(_)
+    ));
     let mut late = Setup::new();
     late.acceptor_unix = UnixTime::from_secs(until.secs() + 1);
     assert!(matches!(refused(late, &token), HandshakeError::Token(_)));
