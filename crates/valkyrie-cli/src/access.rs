@@ -9,14 +9,15 @@ use std::time::{Duration, SystemTime};
 
 use valkyrie::security::identity::Fingerprint;
 use valkyrie::security::trust::{FirstUse, KnownPeer, UnknownPeer};
-use valkyrie::security::{Security, UnixTime};
+use valkyrie::security::{Identity, Live, Security, UnixTime};
 use valkyrie_keystore::{Changes, Home, Keystore, KeystoreError, Made, NewIdentity, Passphrase};
-use valkyrie_rustci::command::IdentityArgs;
+use valkyrie_rustci::command::{IdentityArgs, MeetArgs};
 
 use crate::ask;
 use crate::exit::{CliError, Exit};
 use crate::out::Notes;
 use crate::picture;
+use crate::token;
 
 /// An identity in use, with its files.
 #[derive(Clone)]
@@ -95,6 +96,23 @@ impl Access {
     /// Identity and trust as an endpoint takes them.
     pub(crate) fn security(&self) -> Security {
         Security::new(self.keystore.identity().clone(), self.keystore.trust().clone())
+    }
+
+    /// The same for one that dials: with a token it shows no identity, unless one was named.
+    pub(crate) fn dialling(&self, args: &MeetArgs) -> Result<Security, CliError> {
+        let Some(file) = &args.token else {
+            return Ok(self.security());
+        };
+        let token = token::load(file)?;
+        let security = match args.identity.identity {
+            Some(_) => self.security(),
+            None => {
+                let nobody =
+                    Identity::anonymous().map_err(|error| CliError::new(Exit::Local, error.to_string()))?;
+                Security::new(Live::new(nobody), self.keystore.trust().clone())
+            }
+        };
+        Ok(security.with_token(token))
     }
 
     /// What is to be done with a peer that was trusted on first use.

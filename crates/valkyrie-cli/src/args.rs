@@ -16,6 +16,7 @@ use crate::out::ColorWhen;
 use crate::ping::PingArgs;
 use crate::policy::PolicyArgs;
 use crate::serve::ServeArgs;
+use crate::token::TokenArgs;
 use valkyrie_rustci::command::CiArgs;
 
 /// Serve, call, measure and look into Valkyrie.
@@ -52,6 +53,7 @@ pub(crate) enum Command {
     Decode(DecodeArgs),
     Keys(KeysArgs),
     Policy(PolicyArgs),
+    Token(TokenArgs),
     Audit(AuditArgs),
     Ci(CiArgs),
     Completions(CompletionsArgs),

@@ -71,7 +71,8 @@ fn dials(args: &MeetArgs, notes: Notes) -> Result<Prepared, CliError> {
     }
     let access = Access::open(&args.identity, access::first_use(notes), notes)?;
     let expect = args.trust.map_or(Expect::Anybody, Expect::Fingerprint);
-    let mut meeting = Meeting::new(secure(&access).expecting(expect));
+    let dialling = CiAccess::secure(access.dialling(args)?).with_on_first_use(access.on_first_use());
+    let mut meeting = Meeting::new(dialling.expecting(expect));
     let asking = access.clone();
     meeting.decide = Arc::new(move |unknown: UnknownPeer| {
         let asking = asking.clone();
@@ -107,15 +108,12 @@ fn serves(args: &ServerArgs, notes: Notes) -> Result<Prepared, CliError> {
     };
     let trail = Trail::begin(access.keystore(), notes)?;
     let recording = trail.clone();
-    let secure = secure(&access)
+    let secure = CiAccess::secure(access.security())
+        .with_on_first_use(access.on_first_use())
         .with_plain(rule)
         .with_audit(move |event: &AuditEvent<'_>| recording.record(event));
     let mut meeting = Meeting::new(secure);
     meeting.policy = PolicyHandle::new(policy);
     let watch = Watch::new(access, file, meeting.policy.clone(), notes).recording(trail.clone());
     Ok((meeting, Some(watch), Some(trail)))
-}
-
-fn secure(access: &Access) -> CiAccess {
-    CiAccess::secure(access.security()).with_on_first_use(access.on_first_use())
 }

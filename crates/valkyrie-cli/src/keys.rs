@@ -12,6 +12,7 @@ use self::files::{ExportArgs, ImportArgs, PassphraseArgs, RotateArgs};
 use self::new::NewArgs;
 use self::show::ShowArgs;
 use self::sign::SignArgs;
+pub(crate) use self::trust::parse_key;
 use self::trust::{ForgetArgs, RevokeArgs, TrustArgs};
 use crate::exit::CliError;
 use crate::out::{Notes, Out};

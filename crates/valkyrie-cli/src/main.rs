@@ -22,6 +22,7 @@ mod policy;
 mod process;
 mod serve;
 mod signals;
+mod token;
 mod trail;
 mod units;
 mod watch;
@@ -60,6 +61,7 @@ fn run(cli: &Cli, out: &mut Out, notes: Notes) -> Result<(), CliError> {
         Command::Decode(args) => decode::run(args, out),
         Command::Keys(args) => keys::run(args, out, notes),
         Command::Policy(args) => policy::run(args, out),
+        Command::Token(args) => token::run(args, out, notes),
         Command::Audit(args) => audit::run(args, out),
         Command::Ci(args) => ci::run(args, cli.color, cli.json, notes),
         Command::Completions(args) => completions::run(args, out),

@@ -49,7 +49,7 @@ impl DialArgs {
     pub(crate) fn endpoint(&self, access: Option<Access>) -> Result<Dial<'_>, CliError> {
         let builder = match &access {
             Some(access) => valkyrie::endpoint()
-                .security(access.security())
+                .security(access.dialling(&self.meet)?)
                 .on_first_use(access.on_first_use()),
             None => valkyrie::endpoint().plain(PlainRule::Always),
         };

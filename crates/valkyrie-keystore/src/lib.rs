@@ -13,6 +13,7 @@ mod keyring;
 mod keystore;
 mod passphrase;
 mod secret;
+mod tokens;
 mod trustfiles;
 
 pub use audit::{AUDIT_TURN_EVERY, AuditFile, kept_head};
@@ -23,4 +24,5 @@ pub use keyfiles::{KeyFiles, Unlock};
 pub use keyring::{KeyRing, NewIdentity, Rotated, Terms};
 pub use keystore::{Changes, Keystore, Made};
 pub use passphrase::{Cost, Passphrase};
+pub use tokens::{make_token_key, token_key};
 pub use trustfiles::revoke;

@@ -90,7 +90,7 @@ pub(crate) struct RevokeArgs {
     identity: IdentityArgs,
 }
 
-fn parse_key(text: &str) -> Result<PublicKey, String> {
+pub(crate) fn parse_key(text: &str) -> Result<PublicKey, String> {
     // The file of revocations has the one parser of keys.
     let list = RevocationList::parse(&format!("key {text}")).map_err(|error| error.fault.to_string())?;
     match list.iter().next() {

@@ -12,4 +12,5 @@ mod signals;
 mod strangers;
 mod support;
 mod talk;
+mod token;
 mod trust;

@@ -10,7 +10,7 @@ fn completions_know_the_commands() {
         let output = run(["completions", shell]);
         assert_code(&output, 0);
         for command in [
-            "serve", "ping", "call", "bench", "decode", "keys", "policy", "audit",
+            "serve", "ping", "call", "bench", "decode", "keys", "policy", "token", "audit",
         ] {
             assert!(stdout(&output).contains(command), "{command} for {shell}");
         }
@@ -40,6 +40,7 @@ fn the_help_of_every_command_has_an_example() {
         "decode",
         "keys",
         "policy",
+        "token",
         "audit",
         "completions",
     ] {

@@ -69,6 +69,15 @@ pub struct MeetArgs {
     )]
     pub trust: Option<Fingerprint>,
 
+    /// Show the token in this file, and no identity unless --identity names one.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "plain",
+        help_heading = "Security"
+    )]
+    pub token: Option<PathBuf>,
+
     /// A plain connection, neither encrypted nor authenticated. The other end has to be told so too.
     #[arg(long, help_heading = "Security")]
     pub plain: bool,
