@@ -63,6 +63,7 @@ fn main() -> ExitCode {
                 }
             }
         }
+        "models" => ci::run(&context, &[&steps::MODELS_WHOLE], true),
         name => {
             let steps: Vec<_> = steps::all().iter().filter(|step| step.name == name).collect();
             ci::run(&context, &steps, true)

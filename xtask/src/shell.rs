@@ -94,7 +94,16 @@ impl Shell {
     }
 
     /// Runs it, passes its output on line by line, and also gives the lines back with how it ended.
-    pub(crate) fn tee(mut self) -> (Vec<String>, Result<(), Failure>) {
+    pub(crate) fn tee(self) -> (Vec<String>, Result<(), Failure>) {
+        self.collect(true)
+    }
+
+    /// Runs it and gives its lines back with how it ended, without showing them.
+    pub(crate) fn gather(self) -> (Vec<String>, Result<(), Failure>) {
+        self.collect(false)
+    }
+
+    fn collect(mut self, show: bool) -> (Vec<String>, Result<(), Failure>) {
         println!("$ {}", self.line);
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = match self.spawn() {
@@ -114,8 +123,10 @@ impl Shell {
             let mut lines = Vec::new();
             let mut out = std::io::stdout();
             for line in receiver {
-                // A closed terminal is no reason to lose the counts.
-                let _ = writeln!(out, "{line}");
+                if show {
+                    // A closed terminal is no reason to lose the counts.
+                    let _ = writeln!(out, "{line}");
+                }
                 lines.push(line);
             }
             lines

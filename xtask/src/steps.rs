@@ -5,7 +5,9 @@ mod bench;
 mod deny;
 mod examples;
 mod fuzz;
+mod kat;
 mod kyber;
+mod models;
 mod no_std;
 pub(crate) mod peers;
 mod rust;
@@ -91,6 +93,16 @@ pub(crate) fn all() -> &'static [Step] {
             run: kyber::run,
         },
         Step {
+            name: "kat",
+            about: "The Python implementation of the security page recomputes the vectors",
+            run: |context| kat::run(context).into(),
+        },
+        Step {
+            name: "models",
+            about: "The models of the handshake answer as they should; by itself, all of them with all their sessions",
+            run: |context| models::quick(context).into(),
+        },
+        Step {
             name: "fuzz",
             about: "Each fuzz target for ten seconds from its corpus",
             run: |context| fuzz::run(context).into(),
@@ -102,6 +114,13 @@ pub(crate) fn all() -> &'static [Step] {
         },
     ]
 }
+
+/// What `models` does when it is asked for by name: everything, which takes too long for `ci`.
+pub(crate) const MODELS_WHOLE: Step = Step {
+    name: "models",
+    about: "The models of the handshake answer as they should",
+    run: |context| models::whole(context).into(),
+};
 
 fn floors(context: &Context) -> Result<Outcome, Failure> {
     let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap_or_default();

@@ -18,6 +18,8 @@ pub(crate) struct CargoTool {
     pub(crate) version: &'static str,
     /// More arguments to `cargo install`.
     pub(crate) arguments: &'static [&'static str],
+    /// Whether it works for so long that it is worth optimising.
+    pub(crate) optimised: bool,
 }
 
 /// The path of a program on the `PATH`.
@@ -28,16 +30,22 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
+/// The path of a cargo tool that is on the `PATH` or was built before.
+pub(crate) fn present(context: &Context, tool: &CargoTool) -> Result<Option<PathBuf>, Failure> {
+    if let Some(path) = find(tool.package) {
+        return Ok(Some(path));
+    }
+    let program = context.scratch("tools")?.join("bin").join(tool.package);
+    Ok(program.is_file().then_some(program))
+}
+
 /// The path of a cargo tool, which is built first when it is nowhere.
 pub(crate) fn ensure(context: &Context, tool: &CargoTool) -> Result<PathBuf, Failure> {
-    if let Some(path) = find(tool.package) {
-        return Ok(path);
+    if let Some(program) = present(context, tool)? {
+        return Ok(program);
     }
     let root = context.scratch("tools")?;
     let program = root.join("bin").join(tool.package);
-    if program.is_file() {
-        return Ok(program);
-    }
     println!(
         "{} is not installed; building it once into {} (also possible: cargo install --locked {})",
         tool.package,
@@ -51,7 +59,10 @@ pub(crate) fn ensure(context: &Context, tool: &CargoTool) -> Result<PathBuf, Fai
         .args(["--version", tool.version, "--root", &root_text])
         .args(tool.arguments)
         // A tool that runs for a second and is built from nothing is cheapest unoptimised.
-        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")
+        .env(
+            "CARGO_PROFILE_RELEASE_OPT_LEVEL",
+            if tool.optimised { "3" } else { "0" },
+        )
         .env("CARGO_PROFILE_RELEASE_LTO", "off")
         .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
         .env("CARGO_TARGET_DIR", &build.to_string_lossy())

@@ -17,6 +17,7 @@ const CARGO_DENY: CargoTool = CargoTool {
     package: "cargo-deny",
     version: "0.20.2",
     arguments: &["--no-default-features"],
+    optimised: false,
 };
 
 /// Fetching a few megabytes takes seconds; a firewall that drops packets would take for ever.
