@@ -74,7 +74,7 @@ fn handshake_fault(error: HandshakeError, message: String) -> CliError {
             TrustError::Unknown(peer) => distrust.hint(trust_hint(peer.fingerprint())),
             TrustError::Untrusted { fingerprint, .. } => distrust.hint(trust_hint(fingerprint)),
             TrustError::Changed { place, .. } => distrust.hint(format!(
-                "somebody may be in between. If its operator says that the peer has a new identity: valkyrie keys forget {place}"
+                "only if its operator says that the peer has a new identity: valkyrie keys forget {place}"
             )),
             TrustError::UnknownIssuer { .. } => {
                 distrust.hint("`valkyrie keys trust FILE` trusts an authority by its document")

@@ -236,9 +236,9 @@ fn show(args: &ShowArgs, out: &mut Out) -> Result<(), CliError> {
             false => paint.warn(verdict),
         })?;
         out.line(format_args!(
-            "{} bytes, narrowed {} times",
+            "{} bytes in {} blocks; each block but the first narrows it",
             token.as_bytes().len(),
-            ids.len().saturating_sub(1)
+            ids.len()
         ))?;
         out.line("revoked by any of, as `revoked` in the [tokens] of a policy:")?;
         for id in ids {
