@@ -83,7 +83,7 @@ fn check(context: &Context, program: &Path, sessions: impl Fn(&Model) -> u32) ->
         queries += answers.len();
     }
     rows.iter().for_each(|row| println!("{row}"));
-    Failure::unless_empty("models that do not answer as their files say", faults)?;
+    Failure::unless_empty("answers that the files of the models do not expect", faults)?;
     let note = format!("{ran} of {} models, {queries} queries as expected", models.len());
     let left_out = models.values().any(|model| sessions(model) < model.sessions);
     Ok(if left_out {
