@@ -26,6 +26,8 @@ pub(crate) struct Inner {
     pub(crate) spiffe_id: Option<String>,
     pub(crate) assurance: Assurance,
     pub(crate) not_after: UnixTime,
+    /// It is believed for as long as its pin is there.
+    pub(crate) held_pin: bool,
     pub(crate) newly_seen: Option<KnownPeer>,
     pub(crate) suite: Option<SuiteId>,
     pub(crate) resumed: bool,
@@ -44,6 +46,7 @@ impl Inner {
             spiffe_id: None,
             assurance: Assurance::None,
             not_after: UnixTime::MAX,
+            held_pin: false,
             newly_seen: None,
             suite: None,
             resumed: false,
@@ -59,7 +62,7 @@ pub(crate) struct Shown {
     pub(crate) fingerprint: Fingerprint,
     pub(crate) issuer: Fingerprint,
     pub(crate) serial: u64,
-    name: Box<str>,
+    pub(crate) name: Box<str>,
     labels: Box<[(String, String)]>,
 }
 
@@ -231,6 +234,10 @@ impl Verified {
     /// The serial of the document that it showed.
     pub fn serial(&self) -> Option<u64> {
         self.0.shown.as_ref().map(|shown| shown.serial)
+    }
+
+    pub(crate) fn rests_on_pin(&self) -> bool {
+        self.0.held_pin
     }
 
     pub(crate) fn shown(&self) -> Option<&Shown> {

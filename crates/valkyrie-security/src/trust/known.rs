@@ -21,14 +21,21 @@ impl KnownPeer {
     /// A peer that was met at `place` and showed `document`.
     pub fn new(place: &Place, document: &IdentityDocument, now: UnixTime) -> Self {
         Self {
-            place: place.locator().unwrap_or(ARRIVED).to_owned(),
+            place: place
+                .locator()
+                .unwrap_or(if place.is_local() {
+                    ARRIVED
+                } else {
+                    ARRIVED_FROM_AFAR
+                })
+                .to_owned(),
             fingerprint: document.fingerprint(),
             first_seen: UnixTime::from_secs(now.secs()),
             name: document.name().to_owned(),
         }
     }
 
-    /// The locator that was dialled, or `*` for a peer that came by itself.
+    /// The locator that was dialled; `*` for a peer that came by itself from within this machine, `*afar` for one that came from elsewhere.
     pub fn place(&self) -> &str {
         &self.place
     }
@@ -49,13 +56,14 @@ impl KnownPeer {
     }
 }
 
-/// Known peers. As text, a line each: `PLACE FINGERPRINT FIRST-SEEN NAME`; the place is a locator, or `*` for peers that came
-/// by themselves, of which there may be many.
+/// Known peers. As text, a line each: `PLACE FINGERPRINT FIRST-SEEN NAME`; the place is a locator, `*` for peers that came
+/// by themselves from within this machine, or `*afar` for those that came from elsewhere. Of these two there may be many.
 //= protocol/trust-files.md#known-peers
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownPeers {
     dialled: BTreeMap<String, KnownPeer>,
     arrived: BTreeMap<Fingerprint, KnownPeer>,
+    arrived_from_afar: BTreeMap<Fingerprint, KnownPeer>,
 }
 
 impl KnownPeers {
@@ -82,11 +90,16 @@ impl KnownPeers {
             return Err(TrustFileFault::Place);
         }
         let full = self.len() >= KNOWN_PEERS_MAX;
-        if peer.place == ARRIVED {
-            if full && !self.arrived.contains_key(&peer.fingerprint) {
+        let arrivals = match peer.place.as_str() {
+            ARRIVED => Some(&mut self.arrived),
+            ARRIVED_FROM_AFAR => Some(&mut self.arrived_from_afar),
+            _ => None,
+        };
+        if let Some(arrivals) = arrivals {
+            if full && !arrivals.contains_key(&peer.fingerprint) {
                 return Err(TrustFileFault::Full(KNOWN_PEERS_MAX));
             }
-            self.arrived.entry(peer.fingerprint).or_insert(peer);
+            arrivals.entry(peer.fingerprint).or_insert(peer);
             return Ok(());
         }
         match self.dialled.get(&peer.place) {
@@ -114,6 +127,7 @@ impl KnownPeers {
     pub fn forget_identity(&mut self, fingerprint: &Fingerprint) -> usize {
         let before = self.len();
         self.arrived.remove(fingerprint);
+        self.arrived_from_afar.remove(fingerprint);
         self.dialled.retain(|_, peer| peer.fingerprint != *fingerprint);
         before - self.len()
     }
@@ -123,19 +137,22 @@ impl KnownPeers {
         self.dialled.get(locator)
     }
 
-    /// A peer that came by itself before.
-    pub fn arrived(&self, fingerprint: &Fingerprint) -> Option<&KnownPeer> {
-        self.arrived.get(fingerprint)
+    /// A peer that came by itself before. One that was met within this machine is no acquaintance for the world outside:
+    /// any process here could have made it one.
+    pub fn arrived(&self, fingerprint: &Fingerprint, local: bool) -> Option<&KnownPeer> {
+        let within = self.arrived.get(fingerprint).filter(|_| local);
+        within.or_else(|| self.arrived_from_afar.get(fingerprint))
     }
 
     /// Every peer, dialled places first.
     pub fn iter(&self) -> impl Iterator<Item = &KnownPeer> {
-        self.dialled.values().chain(self.arrived.values())
+        let arrived = self.arrived.values().chain(self.arrived_from_afar.values());
+        self.dialled.values().chain(arrived)
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.dialled.len() + self.arrived.len()
+        self.dialled.len() + self.arrived.len() + self.arrived_from_afar.len()
     }
 
     /// There are none.
@@ -180,7 +197,9 @@ impl fmt::Display for KnownPeers {
     }
 }
 
-/// Stands for wherever a peer came from.
+/// Stands for wherever within this machine a peer came from.
 const ARRIVED: &str = "*";
+/// Stands for wherever else a peer came from.
+const ARRIVED_FROM_AFAR: &str = "*afar";
 /// Peers that are remembered: what one person or machine dials in years, and no more than a megabyte or two.
 const KNOWN_PEERS_MAX: usize = 4096;

@@ -401,7 +401,13 @@ fn a_document_is_checked_once_and_judged_every_time() {
         judge(&changed, &shows(&ada())),
         Err(TrustError::Revoked(_))
     ));
+    let verified = judge(&trust, &shows(&ada())).unwrap();
+    assert_eq!(trust.recheck(NOW, &verified), Ok(()));
     trust.pins_mut().remove(&classical(1).fingerprint()).unwrap();
+    assert!(matches!(
+        trust.recheck(NOW, &verified),
+        Err(TrustError::Untrusted { .. })
+    ));
     assert!(matches!(
         judge(&trust, &shows(&ada())),
         Err(TrustError::Untrusted { .. })

@@ -80,6 +80,13 @@ impl Trust {
         };
         self.check_revoked(shown, key)?;
         match verified.how() {
+            // Whoever dialled for this fingerprint needs no pin, and still does not.
+            TrustedBy::Pin if verified.rests_on_pin() && self.pins.find(&shown.fingerprint).is_none() => {
+                Err(TrustError::Untrusted {
+                    fingerprint: shown.fingerprint,
+                    name: shown.name.to_string(),
+                })
+            }
             TrustedBy::Authority { .. } => self
                 .authority_of(now, shown.issuer, shown.fingerprint)
                 .map(|_| ()),
@@ -252,6 +259,7 @@ impl Trust {
             return Ok(Inner {
                 name: pin.name.clone(),
                 roles: pin.roles.clone(),
+                held_pin: true,
                 ..believed(TrustedBy::Pin)
             });
         }
@@ -285,7 +293,7 @@ impl Trust {
     /// The peer was met at this place before. An error when somebody else was.
     fn is_known(&self, fingerprint: Fingerprint, place: &Place) -> Result<bool, TrustError> {
         let Some(locator) = place.locator() else {
-            return Ok(self.known.arrived(&fingerprint).is_some());
+            return Ok(self.known.arrived(&fingerprint, place.is_local()).is_some());
         };
         match self.known.at(locator) {
             None => Ok(false),

@@ -69,7 +69,7 @@ fn a_pin_is_taken_away_by_either_of_its_fingerprints() {
 #[test]
 fn known_peers_are_read_as_they_are_written() {
     let text = format!(
-        "tcp://ada:7000 {} 2026-09-30T12:00:00Z ada of the lab\n* {} 2026-09-30T12:00:01Z b\n* {} 2026-09-30T12:00:01Z b\n",
+        "tcp://ada:7000 {} 2026-09-30T12:00:00Z ada of the lab\n* {} 2026-09-30T12:00:01Z b\n*afar {} 2026-09-30T12:00:01Z b\n",
         print(1),
         print(2),
         print(3)
@@ -79,8 +79,10 @@ fn known_peers_are_read_as_they_are_written() {
     assert_eq!(known.len(), 3);
     assert_eq!(known.at("tcp://ada:7000").unwrap().name(), "ada of the lab");
     assert_eq!(known.at("*"), None);
-    assert!(known.arrived(&print(2)).is_some());
-    assert!(known.arrived(&print(1)).is_none());
+    assert!(known.arrived(&print(2), true).is_some());
+    assert!(known.arrived(&print(1), true).is_none());
+    assert!(known.arrived(&print(2), false).is_none());
+    assert!(known.arrived(&print(3), false).is_some());
     // Two processes that append the same line do no harm.
     assert_eq!(KnownPeers::parse(&format!("{text}{text}")).unwrap(), known);
 }

@@ -111,7 +111,11 @@ fn peers_that_come_by_themselves_are_known_by_fingerprint() {
         .clone();
     assert_eq!(known.place(), "*");
     trust.remember(known).unwrap();
-    assert!(meet(&trust, &Place::arrived(false), &ada()).is_ok());
+    let again = meet(&trust, &Place::arrived(true), &ada()).unwrap();
+    assert_eq!(again.newly_seen(), None);
+    // Being met within the machine opens no door from outside.
+    let from_afar = meet(&trust, &Place::arrived(false), &ada());
+    assert!(matches!(from_afar, Err(TrustError::Untrusted { .. })));
     // Another who calls itself the same is another.
     assert!(matches!(
         meet(&trust, &Place::arrived(false), &eve()),
@@ -133,10 +137,29 @@ fn peers_that_come_by_themselves_are_known_by_fingerprint() {
 }
 
 #[test]
+fn peers_that_came_from_afar_are_known_from_everywhere() {
+    let mut trust = Trust::default().with_first_use(FirstUse::Anywhere);
+    let known = meet(&trust, &Place::arrived(false), &ada())
+        .unwrap()
+        .newly_seen()
+        .unwrap()
+        .clone();
+    assert_eq!(known.place(), "*afar");
+    trust.remember(known).unwrap();
+    let trust = trust.with_first_use(FirstUse::Never);
+    assert!(meet(&trust, &Place::arrived(false), &ada()).is_ok());
+    assert!(meet(&trust, &Place::arrived(true), &ada()).is_ok());
+}
+
+#[test]
 fn whoever_names_the_fingerprint_has_decided() {
     let mut trust = Trust::default();
     let wanted = abroad().expecting(Expect::Fingerprint(classical(1).fingerprint()));
-    assert_eq!(meet(&trust, &wanted, &ada()).unwrap().how(), &TrustedBy::Pin);
+    let verified = meet(&trust, &wanted, &ada()).unwrap();
+    assert_eq!(
+        (verified.how(), trust.recheck(NOW, &verified)),
+        (&TrustedBy::Pin, Ok(()))
+    );
     assert!(meet(&trust, &wanted, &eve()).is_err());
     // Also where somebody else was before.
     trust
