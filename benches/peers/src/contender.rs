@@ -5,6 +5,7 @@
 
 mod bare;
 mod raw;
+mod tls;
 mod tonic;
 mod valkyrie;
 
@@ -15,6 +16,7 @@ use std::pin::Pin;
 use clap::ValueEnum;
 use serde::Serialize;
 
+use self::valkyrie::Protection;
 use crate::address::{Address, Socket};
 use crate::failure::Failure;
 use crate::load::{Done, Load};
@@ -29,9 +31,15 @@ pub(crate) enum Contender {
     Raw,
     /// Length-prefixed messages with a call number and a table of who waits: the least that is an RPC.
     Bare,
+    /// The ceiling through TLS 1.3 as rustls has it, with the hybrid key exchange.
+    Tls,
     /// gRPC over HTTP/2, with a codec that passes bytes through.
     Tonic,
-    /// This project.
+    /// This project where both ends ask for a plain connection.
+    #[serde(rename = "valkyrie-plain")]
+    #[value(name = "valkyrie-plain")]
+    Plain,
+    /// This project as it is: authenticated and sealed.
     Valkyrie,
 }
 
@@ -48,13 +56,22 @@ pub(crate) trait Client {
 pub(crate) type Ready = Box<dyn FnOnce(Address)>;
 
 impl Contender {
-    pub(crate) const ALL: [Self; 4] = [Self::Raw, Self::Bare, Self::Tonic, Self::Valkyrie];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Raw,
+        Self::Bare,
+        Self::Tls,
+        Self::Tonic,
+        Self::Plain,
+        Self::Valkyrie,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw",
             Self::Bare => "bare",
+            Self::Tls => "tls",
             Self::Tonic => "tonic",
+            Self::Plain => "valkyrie-plain",
             Self::Valkyrie => "valkyrie",
         }
     }
@@ -64,8 +81,10 @@ impl Contender {
         match self {
             Self::Raw => raw::serve(socket, ready).await,
             Self::Bare => bare::serve(socket, ready).await,
+            Self::Tls => tls::serve(socket, ready).await,
             Self::Tonic => tonic::serve(socket, ready).await,
-            Self::Valkyrie => valkyrie::serve(socket, ready).await,
+            Self::Plain => valkyrie::serve(socket, ready, Protection::Plain).await,
+            Self::Valkyrie => valkyrie::serve(socket, ready, Protection::Sealed).await,
         }
     }
 
@@ -74,8 +93,10 @@ impl Contender {
         match self {
             Self::Raw => raw::connect(address).await,
             Self::Bare => bare::connect(address).await,
+            Self::Tls => tls::connect(address).await,
             Self::Tonic => tonic::connect(address).await,
-            Self::Valkyrie => valkyrie::connect(address).await,
+            Self::Plain => valkyrie::connect(address, Protection::Plain).await,
+            Self::Valkyrie => valkyrie::connect(address, Protection::Sealed).await,
         }
     }
 
@@ -84,8 +105,10 @@ impl Contender {
         match self {
             Self::Raw => raw::connect_idle(address).await,
             Self::Bare => bare::connect_idle(address).await,
+            Self::Tls => tls::connect_idle(address).await,
             Self::Tonic => tonic::connect_idle(address).await,
-            Self::Valkyrie => valkyrie::connect_idle(address).await,
+            Self::Plain => valkyrie::connect_idle(address, Protection::Plain).await,
+            Self::Valkyrie => valkyrie::connect_idle(address, Protection::Sealed).await,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytes::Bytes;
-use valkyrie::{Connection, Endpoint, Message, Method, Services};
+use valkyrie::{AccessPolicy, Connection, Endpoint, Message, Method, PlainRule, Services};
 
 use super::{Client, Ready, Running};
 use crate::address::{Address, Socket};
@@ -17,7 +17,7 @@ use crate::load::{Caller, Done, Load, call_once, closed_loop};
 use crate::scenario::Shape;
 
 /// Listens with an endpoint and waits for the end of the process.
-pub(super) async fn serve(socket: Socket, ready: Ready) -> Result<(), Failure> {
+pub(super) async fn serve(socket: Socket, ready: Ready, protection: Protection) -> Result<(), Failure> {
     let services = Services::builder()
         .unary(SERVICE, ECHO, |_, payload: Bytes| async move { Ok(payload) })
         .stream(SERVICE, SINK, |_, mut send, mut recv| async move {
@@ -33,7 +33,7 @@ pub(super) async fn serve(socket: Socket, ready: Ready) -> Result<(), Failure> {
         })
         .build()
         .map_err(Failure::of(NAME))?;
-    let endpoint = endpoint(services)?;
+    let endpoint = endpoint(services, protection)?;
     let address = match socket {
         Socket::Tcp => {
             let bound = endpoint
@@ -55,28 +55,37 @@ pub(super) async fn serve(socket: Socket, ready: Ready) -> Result<(), Failure> {
     std::future::pending().await
 }
 
-fn endpoint(services: Services) -> Result<Endpoint, Failure> {
-    valkyrie::endpoint()
-        .plain(valkyrie::PlainRule::Always)
-        .services(services)
-        .build()
-        .map_err(Failure::of(NAME))
+/// Whether the two ends authenticate each other and seal what they send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protection {
+    Plain,
+    Sealed,
+}
+
+fn endpoint(services: Services, protection: Protection) -> Result<Endpoint, Failure> {
+    let builder = valkyrie::endpoint().services(services);
+    let builder = match protection {
+        Protection::Plain => builder.plain(PlainRule::Always),
+        // Both make an identity of their own and meet on loopback, where first use is trusted.
+        Protection::Sealed => builder.policy(AccessPolicy::allow_authenticated()),
+    };
+    builder.build().map_err(Failure::of(NAME))
 }
 
 /// Opens one connection.
-pub(super) async fn connect(address: &Address) -> Result<Box<dyn Client>, Failure> {
-    Ok(Box::new(open(address).await?))
+pub(super) async fn connect(address: &Address, protection: Protection) -> Result<Box<dyn Client>, Failure> {
+    Ok(Box::new(open(address, protection).await?))
 }
 
 /// Opens one connection and makes one call.
-pub(super) async fn connect_idle(address: &Address) -> Result<Box<dyn Any>, Failure> {
-    let client = open(address).await?;
+pub(super) async fn connect_idle(address: &Address, protection: Protection) -> Result<Box<dyn Any>, Failure> {
+    let client = open(address, protection).await?;
     call_once(client.clone(), &Bytes::from_static(&[7; 64])).await?;
     Ok(Box::new(client))
 }
 
-async fn open(address: &Address) -> Result<ValkyrieClient, Failure> {
-    let endpoint = endpoint(Services::default())?;
+async fn open(address: &Address, protection: Protection) -> Result<ValkyrieClient, Failure> {
+    let endpoint = endpoint(Services::default(), protection)?;
     let connection = endpoint
         .connect(&address.to_string())
         .await
