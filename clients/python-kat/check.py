@@ -13,6 +13,7 @@ import traceback
 import check_channel
 import check_handshake
 import check_identity
+import tokens
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs/protocol/vectors/security"
@@ -22,6 +23,7 @@ CHECKS = {
     "handshake.json": check_handshake.ours,
     "channel.json": check_channel.check,
     "identity.json": check_identity.check,
+    "tokens.json": tokens.check_file,
 }
 
 
