@@ -157,15 +157,16 @@ impl EndpointBuilder {
             Some(security) => security,
             None => ephemeral()?,
         };
-        let policy = match self.policy {
-            Some(policy) => policy,
-            None if self.plain == PlainRule::Never => Policy::default().into(),
-            None => Policy::allow_all().into(),
+        let (policy, permissive) = match self.policy {
+            Some(policy) => (policy, false),
+            None if self.plain == PlainRule::Never => (Policy::default().into(), false),
+            None => (PolicyHandle::new(Policy::allow_all()), true),
         };
         let secure = Arc::new(Secure {
             // Which tokens are taken is part of what peers may do.
             security: Arc::new(security.with_policy(policy.clone())),
             plain: self.plain,
+            permissive_version: if permissive { policy.version() } else { 0 },
             policy,
             audit: Audit::new(self.audit),
             // Whoever trusts nobody for longer than it lives has nobody to remember.

@@ -171,3 +171,49 @@ impl Channel {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::mem::size_of;
+
+    use valkyrie_transport::mem::MemTransport;
+
+    use super::*;
+    use crate::security::policy::Policy;
+    use crate::{Endpoint, Services};
+
+    /// What an idle secure connection has more than a plain one is this, two ciphers with their keys, and who the peer
+    /// is.
+    #[test]
+    fn a_channel_is_small() {
+        assert!(size_of::<Channel>() <= 256, "{}", size_of::<Channel>());
+        let boxed = size_of::<Sealer>() + size_of::<Opener>();
+        assert!(boxed <= 512, "{boxed}");
+    }
+
+    #[tokio::test]
+    async fn an_idle_channel_holds_no_buffer() {
+        let services = Services::builder()
+            .unary("echo", "echo", |_, payload| async move { Ok(payload) })
+            .build()
+            .unwrap();
+        let builder = Endpoint::builder()
+            .transport(MemTransport::new())
+            .services(services);
+        let endpoint = builder.policy(Policy::allow_authenticated()).build().unwrap();
+        endpoint.listen("mem://idle").await.unwrap();
+        let connection = endpoint.connect("mem://idle").await.unwrap();
+        let payload = bytes::Bytes::from(vec![1; 300_000]);
+        assert_eq!(
+            connection.call(("echo", "echo"), payload.clone()).await.unwrap(),
+            payload
+        );
+        // An answer to a ping has been read in a later pass than everything before it.
+        connection.ping().await.unwrap();
+        for connection in endpoint.connections() {
+            let link = connection.shared().lock_link();
+            let channel = link.channel.as_ref().unwrap();
+            assert_eq!((channel.input.capacity(), channel.unsent.capacity()), (0, 0));
+        }
+    }
+}

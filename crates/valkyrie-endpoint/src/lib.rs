@@ -63,6 +63,8 @@ pub use valkyrie_frame::{Class, ErrorCode, Extensions, Kind, Priority, Side};
 pub use valkyrie_proto::{
     ApiMisuse, CloseReason, Config, Culprit, Failure, Keepalive, Limits, Message, Policy, Refusal, Stats,
 };
+/// Identities, trust, policies and suites.
+pub use valkyrie_security as security;
 pub use valkyrie_security::handshake::{HandshakeError, HandshakeLimits};
 pub use valkyrie_security::policy::{Policy as AccessPolicy, PolicyHandle};
 pub use valkyrie_security::trust::Expect;

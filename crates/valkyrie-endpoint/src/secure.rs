@@ -114,6 +114,9 @@ pub(crate) struct Secure {
     pub(crate) security: Arc<Security>,
     pub(crate) plain: PlainRule,
     pub(crate) policy: PolicyHandle,
+    /// The version of the policy that permits everything to everybody, where that was nobody's choice but plain's; 0
+    /// where there is none. Grants of that version need not be asked.
+    pub(crate) permissive_version: u64,
     pub(crate) audit: Audit,
     pub(crate) on_first_use: Option<Arc<OnFirstUse>>,
     pub(crate) gate: Arc<Gate>,
