@@ -147,7 +147,11 @@ impl Providers {
 
     /// A handshake of this suite can be run.
     pub fn supports(&self, suite: &Suite) -> bool {
-        suite.kem.is_none_or(|kem| self.kem(kem).is_some()) && self.hash(suite.hash).is_some()
+        let kem = match suite.kem {
+            None | Some(Kem::MlKem768) => true,
+            Some(kem) => self.kem(kem).is_some(),
+        };
+        kem && (suite.hash == Hash::Sha256 || self.hash(suite.hash).is_some())
     }
 
     /// This machine has instructions for AES-GCM, so that suites with it are the faster ones.

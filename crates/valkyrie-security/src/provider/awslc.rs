@@ -1,7 +1,8 @@
 //! ML-KEM-768 and SHA-2 by aws-lc, behind the contracts that a plugged-in provider fulfils too.
 
+use aws_lc_rs::digest;
 use aws_lc_rs::kem::{Ciphertext, DecapsulationKey, EncapsulationKey, ML_KEM_768};
-use aws_lc_rs::{digest, hmac};
+use zeroize::Zeroizing;
 
 use super::{HASH_BYTES_MAX, HashOps, KemFailed, KemOps, SECRET_BYTES};
 
@@ -71,60 +72,58 @@ impl KemOps for MlKem768 {
 }
 
 /// SHA-256, and for the published vectors SHA-512.
+///
+/// What is fed is gathered and hashed at once: for messages of this size a running context costs several times what the
+/// hashing does, and a handshake hashes some eighty times.
 pub(crate) struct Sha2 {
-    context: digest::Context,
-    digest: &'static digest::Algorithm,
-    hmac: hmac::Algorithm,
+    algorithm: &'static digest::Algorithm,
+    fed: Zeroizing<Vec<u8>>,
 }
 
 impl Sha2 {
     pub(crate) fn sha256() -> Self {
-        Self {
-            context: digest::Context::new(&digest::SHA256),
-            digest: &digest::SHA256,
-            hmac: hmac::HMAC_SHA256,
-        }
+        Self::new(&digest::SHA256)
     }
 
     #[cfg(test)]
     pub(crate) fn sha512() -> Self {
+        Self::new(&digest::SHA512)
+    }
+
+    fn new(algorithm: &'static digest::Algorithm) -> Self {
         Self {
-            context: digest::Context::new(&digest::SHA512),
-            digest: &digest::SHA512,
-            hmac: hmac::HMAC_SHA512,
+            algorithm,
+            fed: Zeroizing::new(Vec::with_capacity(FED_BYTES)),
         }
     }
 }
 
 impl HashOps for Sha2 {
     fn block_bytes(&self) -> usize {
-        self.digest.block_len()
+        self.algorithm.block_len()
     }
 
     fn output_bytes(&self) -> usize {
-        self.digest.output_len()
+        self.algorithm.output_len()
     }
 
     fn reset(&mut self) {
-        self.context = digest::Context::new(self.digest);
+        self.fed.clear();
     }
 
     fn update(&mut self, data: &[u8]) {
-        self.context.update(data);
+        self.fed.extend_from_slice(data);
     }
 
     fn finish(&mut self, out: &mut [u8; HASH_BYTES_MAX]) {
-        let context = std::mem::replace(&mut self.context, digest::Context::new(self.digest));
-        let digest = context.finish();
+        let digest = digest::digest(self.algorithm, &self.fed);
+        self.fed.clear();
         out.iter_mut()
             .zip(digest.as_ref())
             .for_each(|(out, byte)| *out = *byte);
     }
-
-    fn hmac(&mut self, key: &[u8], data: &[u8], out: &mut [u8; HASH_BYTES_MAX]) {
-        let key = hmac::Key::new(self.hmac, key);
-        // A key derived from a hash that failed would be a public constant, so this stops instead of going on. It fails
-        // only for an output that is too short, which this one is for no hash.
-        hmac::sign_to_buffer(&key, data, out).expect("the output has room for the longest hash");
-    }
 }
+
+/// Room for the longest that a handshake of ours hashes at once, a sealed encapsulation key behind the hash before it, so that
+/// the bytes never move.
+const FED_BYTES: usize = 1536;
