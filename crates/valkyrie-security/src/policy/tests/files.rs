@@ -179,3 +179,44 @@ fn token_roots_are_read() {
     assert_eq!(policy.token_roots(), [root.parse().unwrap()]);
     assert!(Policy::default().token_roots().is_empty());
 }
+
+#[test]
+fn the_examples_of_the_book_are_policies_and_say_what_the_book_says() {
+    let page = format!("{}/../../docs/book/policy.md", env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(page).unwrap();
+    let examples: Vec<Policy> = page
+        .split("```toml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .map(|text| Policy::parse(text).unwrap_or_else(|error| panic!("{error}")))
+        .collect();
+    let [example, with_tokens] = examples.as_slice() else {
+        panic!("the page has {} examples", examples.len());
+    };
+    let runner = Subject {
+        roles: vec!["runner"],
+        ..Subject::new(Standing::Identity)
+    };
+    let monitoring = Subject {
+        spiffe_id: Some("spiffe://example.org/monitoring/7"),
+        ..Subject::new(Standing::Identity)
+    };
+    for (subject, service, method, class, may) in [
+        (&runner, "rustci", "register", Class::Job, true),
+        (&runner, "rustci", "submit", Class::Job, false),
+        (&named("ada"), "rustci", "submit", Class::Job, true),
+        (&monitoring, "health", "check", Class::System, true),
+        (&monitoring, "health", "check", Class::Job, false),
+        (&named("bob"), "echo", "echo", Class::Job, true),
+        (&named("bob"), "health", "check", Class::Job, false),
+        (&named("intern-2024"), "echo", "echo", Class::Job, false),
+        (&Subject::new(Standing::Plain), "echo", "echo", Class::Job, false),
+    ] {
+        assert_eq!(
+            decide(example, subject, service, method, class),
+            may,
+            "{service}/{method}"
+        );
+    }
+    assert_eq!(with_tokens.token_roots().len(), 1);
+}
