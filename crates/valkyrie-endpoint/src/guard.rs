@@ -103,7 +103,8 @@ impl Guard {
             Ok(()) => None,
             // How often streams may be opened says nothing about one that is open.
             Err(denied) if matches!(denied.reason, DeniedReason::Rate { .. }) => None,
-            Err(denied) => Some(self.refuse(service, method, &denied)),
+            // The peer has tried nothing: it is the policy that has changed.
+            Err(denied) => Some(failure(&denied)),
         }
     }
 
@@ -111,9 +112,7 @@ impl Guard {
     fn refuse(&self, service: &str, method: &str, denied: &Denied) -> Failure {
         self.refused.fetch_add(1, Ordering::Relaxed);
         self.secure.audit.denied(&self.identity, service, method, denied);
-        let mut failure = Failure::new(denied.code(), denied.to_string());
-        failure.retry_after_ms = denied.retry_after_ms();
-        failure
+        failure(denied)
     }
 
     /// Notes why nothing more is read from the link.
@@ -144,4 +143,11 @@ impl Guard {
         self.secure.audit.dismissed(&self.identity, &failure);
         Some(failure)
     }
+}
+
+/// What a peer is told that may not do something.
+fn failure(denied: &Denied) -> Failure {
+    let mut failure = Failure::new(denied.code(), denied.to_string());
+    failure.retry_after_ms = denied.retry_after_ms();
+    failure
 }

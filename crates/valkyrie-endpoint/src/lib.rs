@@ -5,11 +5,16 @@
 //! [open streams](Connection::open), and either serves what its [`Services`] hold. Deadlines and cancellation pass
 //! through handlers by themselves, a handler that panics hurts nobody else, and a [`Dialer`] keeps a connection up.
 //!
+//! Every connection is encrypted and both ends have proved who they are before it begins, unless both were told by name
+//! to do [without](PlainRule). What a peer may call is decided by a [policy](EndpointBuilder::policy), which permits nothing
+//! by itself, before a handler is looked for; handlers see the peer's [identity](Context::identity).
+//!
 //! It runs on tokio. It is not a transport (give it some) and decides nothing about the wire: order, credit and
 //! limits are the session's, in `valkyrie-proto`.
 //!
 //! Read [`Endpoint`] first. Inside, `shared` says who writes when and why no wake-up is lost, `driver` is the one task
-//! of a connection, and `core` is what they share.
+//! of a connection, and `core` is what they share; `secure` is what comes before a connection, `channel` what seals it, and
+//! `guard` who decides about each call.
 
 mod accept;
 mod audit;

@@ -137,7 +137,10 @@ impl Secure {
         expect: &Expect,
     ) -> Result<Greeted, ConnectError> {
         let link = transport.dial(locator).await?;
-        if let Some(identity) = self.plain.peer(&*link) {
+        // Whoever expects somebody has to be shown who answers, which only a handshake does.
+        if *expect == Expect::Anybody
+            && let Some(identity) = self.plain.peer(&*link)
+        {
             self.audit.accepted(&identity, locator.as_str());
             return Ok(Greeted::plain(link, identity));
         }

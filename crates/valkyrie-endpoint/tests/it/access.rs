@@ -220,6 +220,8 @@ async fn a_policy_that_changes_holds_for_connections_and_streams_that_are_there(
         "{error}"
     );
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    // The peer has done nothing that it should not have.
+    assert_eq!(served.server.security_stats().security_violations, 0);
     assert_eq!(
         served.call("who", "am-i", Class::Data).await,
         Err(ErrorCode::PERMISSION_DENIED)

@@ -134,6 +134,19 @@ async fn plain_needs_both_ends_to_ask_for_it() {
     let connection = within(secure.connect("mem://lax")).await.unwrap();
     assert!(suite(&connection).post_quantum());
 
+    // Whoever expects somebody wants proof, and does not do without.
+    let expect = Expect::Name("somebody".to_owned());
+    let error = within(plain.connect_expecting("mem://lax", expect))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            handshake(&error),
+            HandshakeError::Trust(TrustError::NotExpected { .. })
+        ),
+        "{error}"
+    );
+
     let connection = within(plain.connect("mem://lax")).await.unwrap();
     assert_eq!(connection.identity().how(), &TrustedBy::Plain);
     assert_eq!(connection.identity().suite(), None);
