@@ -79,15 +79,21 @@ fn handshake_fault(error: HandshakeError, message: String) -> CliError {
             TrustError::UnknownIssuer { .. } => {
                 distrust.hint("`valkyrie keys trust FILE` trusts an authority by its document")
             }
-            TrustError::Expired(_) => distrust.hint("its operator has to renew its identity, or one of the two clocks is wrong"),
+            TrustError::Expired(_) => {
+                distrust.hint("its operator has to renew its identity, or one of the two clocks is wrong")
+            }
             TrustError::NotYetValid(_) => distrust.hint("one of the two clocks may be wrong"),
-            TrustError::NotExpected { .. } => distrust.hint("nothing was sent; check the locator and --trust"),
+            TrustError::NotExpected { .. } => {
+                distrust.hint("nothing was sent; check the locator and --trust")
+            }
             _ => distrust,
         },
         HandshakeError::Refused(_) => distrust.hint(TRUST_US_HINT),
         HandshakeError::RefusedInClear(_) => distrust,
-        HandshakeError::Frame(DecodeError::Header(HeaderError::Magic { .. })) => CliError::new(Exit::Protocol, message)
-            .hint("something else listens there, a web server perhaps; check the port"),
+        HandshakeError::Frame(DecodeError::Header(HeaderError::Magic { .. })) => {
+            CliError::new(Exit::Protocol, message)
+                .hint("something else listens there, a web server perhaps; check the port")
+        }
         HandshakeError::LinkLost => CliError::new(Exit::Unreachable, message)
             .hint("the peer hung up without a word; it may speak another protocol"),
         HandshakeError::TimedOut => CliError::new(Exit::Unreachable, message)

@@ -1,8 +1,8 @@
 //! A fingerprint as a picture, because people compare pictures better than letters.
 //!
 //! It is the walk that OpenSSH made known: a piece starts in the middle of a board and moves diagonally, two bits of the
-//! fingerprint a step; the more often a field was visited, the darker it is. Two fingerprints that look alike as text make
-//! different pictures.
+//! fingerprint a step; the more often a field was visited, the darker it is. Two fingerprints that look alike as text nearly always
+//! make different pictures. It helps to notice a difference; that two are the same only the text says.
 
 /// The lines of the picture.
 pub(crate) fn of(fingerprint: &[u8; 32]) -> Vec<String> {
@@ -55,13 +55,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_flipped_bit_is_seen() {
-        let plain = of(&[7; 32]);
-        for bit in 0..256 {
-            let mut other = [7; 32];
+    fn one_flipped_bit_is_seen_nearly_always() {
+        // Like a hash, without the runs that keep the piece at an edge.
+        let fingerprint =
+            std::array::from_fn(|at| (at as u8).wrapping_mul(151).wrapping_add(at as u8 / 7 * 31));
+        let plain = of(&fingerprint);
+        let seen = |bit: &usize| {
+            let mut other = fingerprint;
             other[bit / 8] ^= 1 << (bit % 8);
-            assert_ne!(of(&other), plain, "bit {bit}");
-        }
+            of(&other) != plain
+        };
+        let seen = (0..256).filter(seen).count();
+        assert!(seen >= 250, "{seen} of 256");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::keys::{keys, made};
-use crate::support::{Server, assert_code, home, json_lines, other_home, run, run_as, stderr, stdout};
+use crate::support::{Server, assert_code, home, json_lines, other_home, run, run_as, stderr, stdout, until};
 
 fn log() -> PathBuf {
     other_home("server").join("audit.log")
@@ -36,8 +36,7 @@ fn eventful() -> String {
     assert_code(&run(["call", server.locator(), "vault", "open"]), 1);
     assert_code(&run(["call", server.locator(), "echo", "echo", "--plain"]), 7);
     keys(&other_home("server"), &["revoke", &fingerprint]);
-    // The server looks at its files once a second.
-    while run(["call", server.locator(), "echo", "echo"]).status.code() == Some(0) {}
+    until(|| run(["call", server.locator(), "echo", "echo"]).status.code() != Some(0));
     server.signal(Signal::TERM);
     server.wait();
     fingerprint

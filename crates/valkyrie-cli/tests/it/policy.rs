@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 
 use crate::keys::made;
-use crate::support::{Server, assert_code, home, json_lines, other_home, run, stderr, stdout};
+use crate::support::{Server, assert_code, home, json_lines, other_home, run, stderr, stdout, until};
 
 fn policy_file(text: &str) -> PathBuf {
     let file = other_home("policy.toml");
@@ -59,9 +59,8 @@ fn a_policy_is_read_again_when_its_file_changes_and_a_bad_one_is_not_taken() {
         ),
         (Some(0), Some(1))
     );
-    // The server looks at its files once a second.
     std::fs::write(&file, allow("\"health\"")).expect("a file");
-    while code_of(&server, "health", "check") != Some(0) {}
+    until(|| code_of(&server, "health", "check") == Some(0));
     assert_eq!(code_of(&server, "echo", "echo"), Some(1));
     std::fs::write(&file, "version = 1\n[[allow]]\npeers = 7\n").expect("a file");
     server.signal(Signal::HUP);
@@ -70,7 +69,7 @@ fn a_policy_is_read_again_when_its_file_changes_and_a_bad_one_is_not_taken() {
         assert_eq!(code_of(&server, "health", "check"), Some(0));
     }
     std::fs::write(&file, allow("\"echo\", \"health\"")).expect("a file");
-    while code_of(&server, "echo", "echo") != Some(0) {}
+    until(|| code_of(&server, "echo", "echo") == Some(0));
 }
 
 #[test]

@@ -189,6 +189,15 @@ pub(crate) fn send_signal(child: &Child, signal: Signal) {
     kill_process(pid, signal).expect("the process is there");
 }
 
+/// Asks again and again until it is so: servers look at their files once a second.
+#[track_caller]
+pub(crate) fn until(mut it_is_so: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !it_is_so() {
+        assert!(begun.elapsed().as_secs() < 120, "it does not come to that");
+    }
+}
+
 /// Says something to whoever runs the tests with `--nocapture`.
 pub(crate) fn tell(text: &str) {
     // Where it cannot be said it need not be.

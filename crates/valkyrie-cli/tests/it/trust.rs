@@ -4,7 +4,9 @@ use std::net::UdpSocket;
 
 use crate::keys::{keys, made};
 use crate::pty::Terminal;
-use crate::support::{Server, assert_code, home, json_lines, other_home, run, run_as, stderr, stdout, tell};
+use crate::support::{
+    Server, assert_code, home, json_lines, other_home, run, run_as, stderr, stdout, tell, until,
+};
 
 /// A server with an identity of its own.
 fn server() -> Server {
@@ -245,8 +247,7 @@ fn a_server_with_a_policy_takes_nobody_from_elsewhere_whom_it_does_not_know() {
         stderr(&refused)
     );
     keys(&other_home("server"), &["trust", &fingerprint]);
-    // The server looks at its files once a second.
-    while call().status.code() == Some(7) {}
+    until(|| call().status.code() != Some(7));
     assert_eq!(stdout(&call()), "x");
 }
 
@@ -362,7 +363,7 @@ fn whoever_is_revoked_loses_the_connection_that_it_has() {
         let report: serde_json::Value = serde_json::from_str(stdout(&output)).expect("JSON");
         report["connections"].as_u64().expect("a number")
     };
-    while connections() < 2 {}
+    until(|| connections() >= 2);
     keys(&other_home("server"), &["revoke", &fingerprint]);
     let output = call.wait_with_output().expect("the call ends");
     assert!(stderr(&output).contains("revoked"), "{}", stderr(&output));
