@@ -13,6 +13,8 @@ mod block;
 mod check;
 mod container;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod mint;
 mod revocation;
 mod rights;
