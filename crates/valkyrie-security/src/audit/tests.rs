@@ -196,3 +196,18 @@ fn a_head_survives_being_written() {
         assert_eq!(wrong.parse::<AuditHead>(), Err(AuditHeadError), "{wrong}");
     }
 }
+
+/// Written by a few lines of Python from the documentation of this module.
+const ELSEWHERE: [&str; 2] = [
+    r#"{"v":1,"n":0,"time":"2027-01-15T08:00:00Z","event":"begun","log":"00000000000000000000000000000000","prev":"0000000000000000000000000000000000000000000000000000000000000000","hash":"ea276d80e32451a51a5927aa7c00cb1fcfa8545c530571dc6d21c9c0ffdef41e"}"#,
+    r#"{"v":1,"n":1,"time":"2027-01-15T08:00:01Z","event":"started","program":"valkyrie 0.1.0","prev":"ea276d80e32451a51a5927aa7c00cb1fcfa8545c530571dc6d21c9c0ffdef41e","hash":"aea0cd0908fe0d13cb155d97a4d5938c0c58e0222beb9570e437ef8f77423eae"}"#,
+];
+
+#[test]
+fn a_log_that_another_program_wrote_is_whole() {
+    let summary = verify(ELSEWHERE, None).unwrap();
+    assert_eq!(summary.head.number, 1);
+    let mut chain = AuditChain::resume(ELSEWHERE[1]).unwrap();
+    let next = chain.append(&AuditEvent::Stopped, TIME);
+    assert!(verify([ELSEWHERE[0], ELSEWHERE[1], &next], Some(summary.head)).is_ok());
+}
