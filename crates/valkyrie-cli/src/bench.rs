@@ -10,6 +10,7 @@ mod pacer;
 mod report;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -29,7 +30,7 @@ use crate::out::{Notes, Out};
 use crate::process;
 use crate::serve::ProcessReport;
 use crate::signals::{Caught, Signals};
-use crate::units::{Count, Span, parse_duration, parse_rate, parse_size};
+use crate::units::{Count, Span, parse_duration, parse_messages, parse_rate, parse_size};
 
 /// Measures rate, latency and CPU time against a server of `valkyrie serve`.
 #[derive(Args, Debug)]
@@ -37,12 +38,16 @@ use crate::units::{Count, Span, parse_duration, parse_rate, parse_size};
 Without --rate the next message begins when one is done (a closed loop). With --rate messages are due at fixed
 times, and latency counts from when a message was due, whether or not it could be sent then.
 
+The measurement ends at --seconds or after --messages, at the first of both where both are given. Notifications and
+messages of one-way shapes count when the server has confirmed that it took them.
+
 CPU time is of the whole processes. The server's is asked of its service health/process.
 Connections are encrypted; --plain on both ends shows what that costs.
 
 Examples:
   valkyrie bench tcp://127.0.0.1:7000
   valkyrie bench tcp://127.0.0.1:7000 --in-flight 256
+  valkyrie bench tcp://127.0.0.1:7000 -n 100k
   valkyrie bench tcp://127.0.0.1:7000 --in-flight 64 --rate 20k --seconds 30
   valkyrie bench uds:///run/valkyrie.sock --shape one-way --payload 64KiB --json")]
 pub(crate) struct BenchArgs {
@@ -61,9 +66,13 @@ pub(crate) struct BenchArgs {
     #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     in_flight: u32,
 
-    /// How long is measured.
-    #[arg(long, value_name = "TIME", default_value = "5", value_parser = parse_duration)]
-    seconds: Duration,
+    /// How many messages are measured, over all connections.
+    #[arg(short = 'n', long, value_name = "N", value_parser = parse_messages)]
+    messages: Option<u64>,
+
+    /// How long is measured; 5 seconds where --messages is not given either.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    seconds: Option<Duration>,
 
     /// How long runs before that unmeasured.
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_duration)]
@@ -88,6 +97,37 @@ pub(crate) struct BenchArgs {
     /// Threads of this side; one for each connection, as far as there are cores, unless told otherwise.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+}
+
+impl BenchArgs {
+    /// Where the measurement ends.
+    fn bounds(&self) -> Bounds {
+        Bounds {
+            time: self
+                .seconds
+                .or_else(|| self.messages.is_none().then_some(SECONDS_DEFAULT)),
+            messages: self.messages,
+        }
+    }
+}
+
+/// Where a run of the load ends: at the first of both.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    time: Option<Duration>,
+    messages: Option<u64>,
+}
+
+impl Bounds {
+    /// How much of it is over, from 0 to 1.
+    fn part(&self, elapsed: Duration, done: u64) -> f64 {
+        let of_time = self.time.map(|time| elapsed.as_secs_f64() / time.as_secs_f64());
+        let of_messages = self.messages.map(|messages| done as f64 / messages as f64);
+        of_time
+            .unwrap_or(0.0)
+            .max(of_messages.unwrap_or(0.0))
+            .clamp(0.0, 1.0)
+    }
 }
 
 /// What a message is.
@@ -156,7 +196,7 @@ fn check(args: &BenchArgs) -> Result<(), CliError> {
         )
         .hint("choose class system, job or data"));
     }
-    if args.seconds.is_zero() {
+    if args.seconds.is_some_and(|seconds| seconds.is_zero()) {
         return Err(CliError::new(Exit::Usage, "nothing can be measured in no time"));
     }
     Ok(())
@@ -220,10 +260,50 @@ async fn measure(
     signals: &mut Signals,
     notes: Notes,
 ) -> Result<(Report, Option<Caught>), CliError> {
+    let mut watch = Watch {
+        signals,
+        notes,
+        caught: None,
+    };
+    if !args.warm_up.is_zero() {
+        let bounds = Bounds {
+            time: Some(args.warm_up),
+            messages: None,
+        };
+        drop(run_load(args, &connections, bounds, &mut watch).await?);
+    }
+    let first = sample(control, args.timeout).await;
+    let ran = run_load(args, &connections, args.bounds(), &mut watch).await?;
+    // Who interrupts does not want to wait for a server that is busy.
+    let patience = watch
+        .caught
+        .map_or(args.timeout, |_| args.timeout.min(ASK_WHEN_INTERRUPTED));
+    let last = sample(control, patience).await;
+    let mut report = Report::new(args, &ran, &first, &last);
+    report.interrupted = watch.caught.is_some();
+    report.protected_by(control.identity().suite());
+    Ok((report, watch.caught))
+}
+
+/// What became of the load from its first message to the confirmation of its last.
+struct Ran {
+    /// Messages that are done: answered, or taken where nothing is answered.
+    done: u64,
+    reading: Reading,
+    time: Duration,
+    overdue: u64,
+}
+
+/// Lets workers run until a bound, a signal or a failure. What they began by then they bring to its end, which
+/// belongs to the time and to the count: a server that is slow to confirm was slow to do it.
+async fn run_load(
+    args: &BenchArgs,
+    connections: &[Connection],
+    bounds: Bounds,
+    watch: &mut Watch<'_>,
+) -> Result<Ran, CliError> {
     let (service, method) = args.shape.method();
     let begun = Instant::now();
-    let from = begun + args.warm_up;
-    let to = from + args.seconds;
     let pacer = args.rate.map(|rate| Pacer::start(rate, begun)).transpose()?;
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let load = Arc::new(Load {
@@ -233,126 +313,124 @@ async fn measure(
         class: args.class,
         in_flight: args.in_flight as usize,
         timeout: args.timeout,
-        meter: Meter::new(connections.len(), from, to),
+        meter: Meter::new(connections.len()),
         pacer,
+        left: bounds.messages.map(AtomicU64::new),
         stopped,
     });
     let mut workers = JoinSet::new();
-    for (index, connection) in connections.into_iter().enumerate() {
-        load::spawn(args.shape, &load, index, &connection, &mut workers);
+    for (index, connection) in connections.iter().enumerate() {
+        load::spawn(args.shape, &load, index, connection, &mut workers);
     }
-
-    let mut watch = Watch {
-        workers,
-        signals,
-        notes,
-        caught: None,
-        failed: None,
-    };
-    watch.until(from, &load.meter, begun, to).await;
-    let first = sample(control, &load.meter).await;
-    watch.until(to, &load.meter, begun, to).await;
-    let last = sample(control, &load.meter).await;
-    let over = Instant::now();
-    let overdue = load.pacer.as_ref().map_or(0, Pacer::overdue);
+    watch.until_over(&mut workers, &load.meter, begun, bounds).await?;
+    let overdue = load.overdue(Instant::now());
     let _ = stop.send(true);
-    let caught = watch.finish(args.timeout + GRACE).await?;
-    let reading = load.meter.reading();
-    let seconds = over.min(to).saturating_duration_since(from.min(over));
-    let mut report = Report::new(args, &reading, seconds, &first, &last);
-    report.overdue = overdue;
-    report.interrupted = caught.is_some();
-    report.protected_by(control.identity().suite());
-    Ok((report, caught))
+    watch.finish(&mut workers, args.timeout + GRACE).await?;
+    Ok(Ran {
+        done: load.meter.done(),
+        reading: load.meter.reading(),
+        time: begun.elapsed(),
+        overdue,
+    })
 }
 
-/// Waits for the workers. Whatever ends the wait, what was measured until then counts.
+/// Waits for the workers. Where a signal ends the wait, what was measured until then counts.
 struct Watch<'a> {
-    workers: JoinSet<Result<(), CliError>>,
     signals: &'a mut Signals,
     notes: Notes,
     caught: Option<Caught>,
-    failed: Option<CliError>,
 }
 
+type Workers = JoinSet<Result<(), CliError>>;
+
 impl Watch<'_> {
-    /// Waits until `deadline`, a signal or a worker's failure, and shows progress meanwhile.
-    async fn until(&mut self, deadline: Instant, meter: &Meter, begun: Instant, to: Instant) {
+    /// Waits until a bound or a signal, and shows progress meanwhile.
+    async fn until_over(
+        &mut self,
+        workers: &mut Workers,
+        meter: &Meter,
+        begun: Instant,
+        bounds: Bounds,
+    ) -> Result<(), CliError> {
         let mut ticks = tokio::time::interval(PROGRESS_EVERY);
-        while self.caught.is_none() && self.failed.is_none() {
+        let end = async {
+            match bounds.time {
+                Some(time) => tokio::time::sleep_until((begun + time).into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(end);
+        while self.caught.is_none() {
             tokio::select! {
-                () = tokio::time::sleep_until(deadline.into()) => return,
+                () = &mut end => break,
                 caught = self.signals.next() => self.caught = Some(caught),
-                Some(ended) = self.workers.join_next() => self.failed = failure_of(ended),
-                _ = ticks.tick(), if self.notes.is_live() => progress(meter, begun, to, self.notes),
+                ended = workers.join_next() => match ended {
+                    Some(ended) => result_of(ended)?,
+                    None => break,
+                },
+                _ = ticks.tick(), if self.notes.is_live() => progress(meter, begun, bounds, self.notes),
             }
         }
+        Ok(())
     }
 
     /// Lets the workers, which have been told to stop, finish what they began.
-    async fn finish(mut self, grace: Duration) -> Result<Option<Caught>, CliError> {
+    async fn finish(&mut self, workers: &mut Workers, grace: Duration) -> Result<(), CliError> {
         let deadline = Instant::now() + grace;
-        while self.caught.is_none() && self.failed.is_none() {
+        while self.caught.is_none() {
             tokio::select! {
-                () = tokio::time::sleep_until(deadline.into()) => break,
+                () = tokio::time::sleep_until(deadline.into()) => {
+                    let message = "the peer did not confirm in time what it was sent";
+                    return Err(CliError::new(Exit::Deadline, message).hint("--timeout gives it longer"));
+                }
                 caught = self.signals.next() => self.caught = Some(caught),
-                ended = self.workers.join_next() => match ended {
-                    Some(ended) => self.failed = failure_of(ended),
+                ended = workers.join_next() => match ended {
+                    Some(ended) => result_of(ended)?,
                     None => break,
                 },
             }
         }
-        match self.failed {
-            Some(error) => Err(error),
-            None => Ok(self.caught),
-        }
+        Ok(())
     }
 }
 
-/// What a worker's end says about the measurement; `None` for an end that was due.
-fn failure_of(ended: Result<Result<(), CliError>, tokio::task::JoinError>) -> Option<CliError> {
-    match ended {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(error),
-        Err(error) => Some(CliError::new(
+/// What a worker's end says about the measurement.
+fn result_of(ended: Result<Result<(), CliError>, tokio::task::JoinError>) -> Result<(), CliError> {
+    ended.unwrap_or_else(|error| {
+        Err(CliError::new(
             Exit::Local,
             format!("a part of the benchmark broke: {error}"),
-        )),
-    }
+        ))
+    })
 }
 
-/// The counters of both sides at one moment.
+/// What both sides have used until one moment.
 struct Sample {
-    at: Instant,
-    done: u64,
     own_cpu: Duration,
     server: Option<ProcessReport>,
 }
 
-async fn sample(control: &Connection, meter: &Meter) -> Sample {
-    let server = server_report(control).await;
+async fn sample(control: &Connection, patience: Duration) -> Sample {
     Sample {
-        at: Instant::now(),
-        done: meter.done(),
         own_cpu: process::cpu_time(),
-        server,
+        server: server_report(control, patience).await,
     }
 }
 
 /// What the server has used. A server without that service has said everything it has to say.
-async fn server_report(control: &Connection) -> Option<ProcessReport> {
+async fn server_report(control: &Connection, patience: Duration) -> Option<ProcessReport> {
     let call = control
         .call(("health", "process"), Bytes::new())
         .class(Class::Job)
-        .timeout(ASK_TIMEOUT);
+        .timeout(patience);
     let answer = call.await.ok()?;
     serde_json::from_slice(&answer).ok()
 }
 
-fn progress(meter: &Meter, begun: Instant, to: Instant, notes: Notes) {
+fn progress(meter: &Meter, begun: Instant, bounds: Bounds, notes: Notes) {
     let now = Instant::now();
-    let whole = to.duration_since(begun).as_secs_f64();
-    let part = (now.duration_since(begun).as_secs_f64() / whole).min(1.0);
+    let elapsed = now.duration_since(begun);
+    let part = bounds.part(elapsed, meter.done());
     let filled = (part * PROGRESS_CELLS as f64) as usize;
     let paint = notes.paint();
     let Reading { latency, .. } = meter.reading();
@@ -360,7 +438,10 @@ fn progress(meter: &Meter, begun: Instant, to: Instant, notes: Notes) {
         "{}{} {:>4.1} s  {}/s",
         paint.name("━".repeat(filled)),
         paint.dim("━".repeat(PROGRESS_CELLS - filled)),
-        (whole * (1.0 - part)).max(0.0),
+        match bounds.time {
+            Some(time) => time.saturating_sub(elapsed).as_secs_f64(),
+            None => elapsed.as_secs_f64(),
+        },
         Count(meter.rate_since_last(now)),
     );
     if !latency.is_empty() {
@@ -405,8 +486,11 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 
 const PROGRESS_CELLS: usize = 24;
 
-/// How long the server may take to say what it has used.
-const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long is measured where nothing is said about it.
+const SECONDS_DEFAULT: Duration = Duration::from_secs(5);
+
+/// How long the server may take, after Ctrl-C, to say what it has used.
+const ASK_WHEN_INTERRUPTED: Duration = Duration::from_secs(2);
 
 /// What answers that are due may take on top of their timeout.
 const GRACE: Duration = Duration::from_secs(1);

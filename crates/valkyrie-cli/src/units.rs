@@ -129,8 +129,27 @@ pub(crate) fn parse_size(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Reads `5000`, `50k`, `1.5M`: messages in a second.
+/// A number of messages a second, as in `5000` or `50k`.
 pub(crate) fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate = parse_number(text)?;
+    if rate.is_finite() && rate > 0.0 && rate <= RATE_MAX {
+        Ok(rate)
+    } else {
+        Err("a rate is above 0 and at most 100M".into())
+    }
+}
+
+/// A whole number of messages, as in `5000` or `50k`.
+pub(crate) fn parse_messages(text: &str) -> Result<u64, String> {
+    let messages = parse_number(text)?;
+    if (1.0..=MESSAGES_MAX).contains(&messages) && messages.fract() == 0.0 {
+        Ok(messages as u64)
+    } else {
+        Err("messages are a whole number from 1 to 1000000M".into())
+    }
+}
+
+fn parse_number(text: &str) -> Result<f64, String> {
     let (number, unit) = split_unit(text);
     let factor = match unit {
         "" => 1.0,
@@ -138,16 +157,14 @@ pub(crate) fn parse_rate(text: &str) -> Result<f64, String> {
         "m" | "M" => 1e6,
         _ => return Err(format!("`{unit}` is no factor; write k or M")),
     };
-    let rate = number
+    let number = number
         .parse::<f64>()
-        .map_err(|_| "write a number and perhaps a factor, as in 5000 or 50k".to_owned())?
-        * factor;
-    if rate.is_finite() && rate > 0.0 && rate <= RATE_MAX {
-        Ok(rate)
-    } else {
-        Err("a rate is above 0 and at most 100M".into())
-    }
+        .map_err(|_| "write a number and perhaps a factor, as in 5000 or 50k".to_owned())?;
+    Ok(number * factor)
 }
+
+/// A count up to here is exact as a float, and no measurement is longer.
+const MESSAGES_MAX: f64 = 1e12;
 
 /// Beyond this the time between two messages is under ten nanoseconds, and no clock follows.
 const RATE_MAX: f64 = 1e8;

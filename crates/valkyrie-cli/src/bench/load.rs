@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -25,32 +26,58 @@ pub(crate) struct Load {
     pub(crate) meter: Meter,
     /// When messages are due; `None` in a closed loop, where they are due at once.
     pub(crate) pacer: Option<Pacer>,
+    /// Messages that may still begin; `None` where only the time is bounded.
+    pub(crate) left: Option<AtomicU64>,
     pub(crate) stopped: watch::Receiver<bool>,
 }
 
 impl Load {
+    /// Whether no message begins any more.
     fn is_over(&self) -> bool {
-        *self.stopped.borrow()
+        let used_up = |left: &AtomicU64| left.load(Ordering::Relaxed) == 0;
+        *self.stopped.borrow() || self.left.as_ref().is_some_and(used_up)
     }
 
-    /// Waits until a message is due; `None` at the end.
+    /// Waits until a message is due; `None` at the end. Whoever gets a time sends a message.
+    ///
+    /// Nothing of the count is taken before the last wait is over, so that a wait which is given up costs no message.
     async fn next_due(&self, stopped: &mut watch::Receiver<bool>) -> Option<Instant> {
-        let Some(pacer) = &self.pacer else {
-            return (!self.is_over()).then(Instant::now);
-        };
-        tokio::select! {
-            biased;
-            _ = stopped.wait_for(|stopped| *stopped) => None,
-            due = pacer.next() => Some(due),
+        if self.is_over() {
+            return None;
         }
+        let due = match &self.pacer {
+            None => Instant::now(),
+            Some(pacer) => tokio::select! {
+                biased;
+                _ = stopped.wait_for(|stopped| *stopped) => return None,
+                due = pacer.next() => due,
+            },
+        };
+        self.take_one().then_some(due)
     }
 
     /// When the next message is due, if it already is.
     fn try_next_due(&self) -> Option<Instant> {
-        match &self.pacer {
-            None => Some(Instant::now()),
-            Some(pacer) => pacer.try_next(),
-        }
+        let due = match &self.pacer {
+            None => Instant::now(),
+            Some(pacer) => pacer.try_next()?,
+        };
+        self.take_one().then_some(due)
+    }
+
+    /// Takes one of the messages that may still begin.
+    fn take_one(&self) -> bool {
+        self.left.as_ref().is_none_or(|left| {
+            left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+                .is_ok()
+        })
+    }
+
+    /// Messages that are due at `now`, that are wanted, and that nobody was free to send.
+    pub(crate) fn overdue(&self, now: Instant) -> u64 {
+        let due = self.pacer.as_ref().map_or(0, |pacer| pacer.overdue(now));
+        let wanted = self.left.as_ref().map(|left| left.load(Ordering::Relaxed));
+        due.min(wanted.unwrap_or(u64::MAX))
     }
 
     fn message(&self) -> Message {
@@ -205,6 +232,13 @@ async fn notify(load: &Load, shard: usize, connection: &Connection) -> Result<()
             .await?;
         load.meter.sent(shard, 1);
     }
+    // Nothing is answered. But messages of one class keep their order on a connection, so the peer has taken every
+    // notification when it answers a call of the same class that was made behind them.
+    let call = connection
+        .call(("echo", "echo"), Bytes::new())
+        .class(load.class)
+        .timeout(load.timeout);
+    call.await?;
     Ok(())
 }
 

@@ -9,11 +9,6 @@ use hdrhistogram::Histogram;
 /// Collects from all workers. Each connection has a shard, as far as there are some, so that threads seldom meet.
 pub(crate) struct Meter {
     shards: Vec<Shard>,
-    /// Messages that are done from here on count for latency. What was due before and had to wait counts as well: it
-    /// waited because the peer is slow.
-    from: Instant,
-    /// Messages that were due before this count, even if they are done after it.
-    to: Instant,
     /// What [`Meter::rate_since_last`] last saw.
     last: Mutex<(Instant, u64)>,
 }
@@ -32,13 +27,11 @@ pub(crate) struct Reading {
 }
 
 impl Meter {
-    pub(crate) fn new(connections: usize, from: Instant, to: Instant) -> Self {
+    pub(crate) fn new(connections: usize) -> Self {
         Self {
             shards: (0..connections.clamp(1, SHARDS_MAX))
                 .map(|_| Shard::default())
                 .collect(),
-            from,
-            to,
             last: Mutex::new((Instant::now(), 0)),
         }
     }
@@ -47,12 +40,10 @@ impl Meter {
     pub(crate) fn done_at(&self, shard: usize, due: Instant, now: Instant) {
         let shard = self.shard(shard);
         shard.done.fetch_add(1, Ordering::Relaxed);
-        if self.from <= now && due < self.to {
-            let nanos = u64::try_from(now.saturating_duration_since(due).as_nanos()).unwrap_or(u64::MAX);
-            lock(&shard.latency)
-                .get_or_insert_with(histogram)
-                .saturating_record(nanos);
-        }
+        let nanos = u64::try_from(now.saturating_duration_since(due).as_nanos()).unwrap_or(u64::MAX);
+        lock(&shard.latency)
+            .get_or_insert_with(histogram)
+            .saturating_record(nanos);
     }
 
     /// Many messages that were due at the times in `due` are done.
@@ -66,7 +57,7 @@ impl Meter {
         shard.done.fetch_add(due.len() as u64, Ordering::Relaxed);
         let mut latency = lock(&shard.latency);
         let latency = latency.get_or_insert_with(histogram);
-        for due in due.filter(|&due| self.from <= now && due < self.to) {
+        for due in due {
             let nanos = u64::try_from(now.saturating_duration_since(due).as_nanos()).unwrap_or(u64::MAX);
             latency.saturating_record(nanos);
         }
@@ -155,17 +146,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_done_after_the_warm_up_and_due_before_the_end_count_for_latency() {
-        let from = Instant::now();
-        let to = from + Duration::from_secs(1);
-        let meter = Meter::new(2, from, to);
-        let due = from + Duration::from_millis(500);
+    fn latency_counts_from_when_a_message_was_due() {
+        let due = Instant::now();
+        let meter = Meter::new(2);
         meter.done_at(0, due, due + Duration::from_micros(100));
-        meter.done_at(1, to, to + Duration::from_secs(9));
-        meter.done_at(1, from, from - Duration::from_micros(1));
         meter.all_done_at(1, [due, due].into_iter(), due + Duration::from_micros(300));
+        meter.sent(1, 2);
+        meter.failed(0);
         let Reading { latency, failed } = meter.reading();
-        assert_eq!((meter.done(), latency.len(), failed), (5, 3, 0));
+        assert_eq!((meter.done(), latency.len(), failed), (5, 3, 1));
         let close = |found: u64, wanted: f64| (found as f64 / wanted - 1.0).abs() < 2e-3;
         assert!(
             close(latency.min(), 1e5) && close(latency.max(), 3e5),

@@ -56,9 +56,10 @@ impl Pacer {
         Some(self.take())
     }
 
-    /// How many messages are due and not taken.
-    pub(crate) fn overdue(&self) -> u64 {
-        self.due.available_permits() as u64
+    /// How many messages are due at `now` and not taken, whether or not the thread came to release them.
+    pub(crate) fn overdue(&self, now: Instant) -> u64 {
+        let due = due_by(self.start, self.rate, now);
+        due.saturating_sub(self.taken.load(Ordering::Relaxed))
     }
 
     fn take(&self) -> Instant {
@@ -76,12 +77,16 @@ fn due_at(start: Instant, rate: f64, number: u64) -> Instant {
     start + Duration::from_secs_f64(number as f64 / rate)
 }
 
+/// How many are due at `now`, the first at the start.
+fn due_by(start: Instant, rate: f64, now: Instant) -> u64 {
+    (now.saturating_duration_since(start).as_secs_f64() * rate) as u64 + 1
+}
+
 fn release(rate: f64, start: Instant, due: &Semaphore, over: &AtomicBool) {
     sleep_exactly();
     let mut released = 0_u64;
     while !over.load(Ordering::Relaxed) {
-        let elapsed = start.elapsed().as_secs_f64();
-        let now_due = (elapsed * rate) as u64 + 1;
+        let now_due = due_by(start, rate, Instant::now());
         if now_due > released {
             due.add_permits(usize::try_from(now_due - released).unwrap_or(usize::MAX));
             released = now_due;
@@ -119,6 +124,11 @@ mod tests {
         let second = pacer.next().await;
         assert_eq!(first, start);
         assert_eq!(second - first, Duration::from_millis(1));
+        assert_eq!(
+            pacer.overdue(start + Duration::from_millis(10)),
+            9,
+            "11 due, 2 taken"
+        );
         assert!(Instant::now() >= second, "nothing is released before it is due");
     }
 }

@@ -6,8 +6,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use valkyrie::security::SuiteId;
 
-use super::meter::Reading;
-use super::{BenchArgs, Sample};
+use super::{BenchArgs, Ran, Sample};
 use crate::exit::CliError;
 use crate::out::Out;
 use crate::units::{Count, Size, Span};
@@ -28,6 +27,8 @@ pub(crate) struct Report {
     in_flight: u32,
     connections: u32,
     rate_wanted: Option<f64>,
+    messages_wanted: Option<u64>,
+    /// From the first message until the last was done.
     seconds: f64,
     pub(crate) messages: u64,
     pub(crate) failed: u64,
@@ -37,7 +38,7 @@ pub(crate) struct Report {
     cpu_seconds_per_million_messages: Cpu,
     server_resident_bytes: Option<u64>,
     /// Messages that were due in an open loop and that nobody was free to send.
-    pub(crate) overdue: u64,
+    overdue: u64,
     pub(crate) interrupted: bool,
     #[serde(skip)]
     echoes: bool,
@@ -73,8 +74,7 @@ pub(crate) struct Cpu {
 }
 
 impl Cpu {
-    fn between(first: &Sample, last: &Sample) -> Self {
-        let messages = last.done.saturating_sub(first.done);
+    fn between(first: &Sample, last: &Sample, messages: u64) -> Self {
         let per_million = |seconds: f64| (messages > 0).then(|| seconds / messages as f64 * 1e6);
         let client = per_million(last.own_cpu.saturating_sub(first.own_cpu).as_secs_f64());
         let server = match (&first.server, &last.server) {
@@ -93,17 +93,10 @@ impl Cpu {
 }
 
 impl Report {
-    pub(super) fn new(
-        args: &BenchArgs,
-        reading: &Reading,
-        seconds: Duration,
-        first: &Sample,
-        last: &Sample,
-    ) -> Self {
-        let messages = last.done.saturating_sub(first.done);
-        let window = last.at.saturating_duration_since(first.at).as_secs_f64();
-        let per_second = if window > 0.0 {
-            messages as f64 / window
+    pub(super) fn new(args: &BenchArgs, ran: &Ran, first: &Sample, last: &Sample) -> Self {
+        let seconds = ran.time.as_secs_f64();
+        let per_second = if seconds > 0.0 {
+            ran.done as f64 / seconds
         } else {
             0.0
         };
@@ -118,15 +111,16 @@ impl Report {
             in_flight: args.in_flight,
             connections: args.connections,
             rate_wanted: args.rate,
-            seconds: seconds.as_secs_f64(),
-            messages,
-            failed: reading.failed,
+            messages_wanted: args.messages,
+            seconds,
+            messages: ran.done,
+            failed: ran.reading.failed,
             messages_per_second: per_second,
             payload_bytes_per_second: per_second * args.payload as f64,
-            latency: Latency::of(&reading.latency),
-            cpu_seconds_per_million_messages: Cpu::between(first, last),
+            latency: Latency::of(&ran.reading.latency),
+            cpu_seconds_per_million_messages: Cpu::between(first, last, ran.done),
             server_resident_bytes: last.server.as_ref().and_then(|server| server.resident_bytes),
-            overdue: 0,
+            overdue: ran.overdue,
             interrupted: false,
             echoes: args.shape.echoes(),
         }

@@ -316,8 +316,8 @@ fn a_benchmark_says_whether_it_was_encrypted() {
             "bench",
             server.locator(),
             "--json",
-            "--seconds",
-            "0.2",
+            "--messages",
+            "20",
             "--warm-up",
             "0",
         ];

