@@ -110,6 +110,47 @@ impl Batch {
         Ok(())
     }
 
+    /// Appends bytes of whole frames that are encoded already, without a copy where that costs less.
+    pub fn extend_shared(&mut self, frames: Bytes) {
+        if frames.len() <= COPY_THRESHOLD_BYTES {
+            self.tail.extend_from_slice(&frames);
+        } else {
+            self.chain(frames);
+        }
+    }
+
+    /// Where the next frame will begin, for [`Batch::since`]. Good until bytes are written, that is until
+    /// [`Buf::advance`].
+    #[inline]
+    pub fn mark(&self) -> BatchMark {
+        BatchMark {
+            segments: self.segments.len(),
+            tail: self.tail.len(),
+        }
+    }
+
+    /// What was appended since `mark`, in order: payloads that are chained by reference, and the bytes between.
+    pub fn since(&self, mark: BatchMark) -> impl Iterator<Item = Appended<'_>> {
+        let mut begin = mark.tail;
+        let chained = self.segments.iter().skip(mark.segments).enumerate();
+        let chained = chained.map(move |(place, segment)| {
+            // The first of them is what was the tail at `mark`, heads and payloads take turns from there.
+            let skipped = core::mem::take(&mut begin);
+            if place % 2 == 0 {
+                Appended::Copied(segment.get(skipped..).unwrap_or_default())
+            } else {
+                Appended::Chained(segment)
+            }
+        });
+        let skipped = if self.segments.len() > mark.segments {
+            0
+        } else {
+            mark.tail
+        };
+        let tail = Appended::Copied(self.tail.get(skipped..).unwrap_or_default());
+        chained.chain(core::iter::once(tail))
+    }
+
     fn chain(&mut self, payload: Bytes) {
         let head = self.tail.split().freeze();
         self.segment_bytes += head.len() + payload.len();
@@ -137,6 +178,22 @@ impl Batch {
             .chain(core::iter::once(&self.tail[..]))
             .filter(|chunk| !chunk.is_empty())
     }
+}
+
+/// A place in a [`Batch`], see [`Batch::mark`].
+#[derive(Clone, Copy, Debug)]
+pub struct BatchMark {
+    segments: usize,
+    tail: usize,
+}
+
+/// A part of what was appended to a [`Batch`].
+#[derive(Clone, Copy, Debug)]
+pub enum Appended<'a> {
+    /// Bytes in the batch's own buffer; may be empty.
+    Copied(&'a [u8]),
+    /// A payload that the batch refers to.
+    Chained(&'a Bytes),
 }
 
 impl Buf for Batch {

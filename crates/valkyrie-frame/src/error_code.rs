@@ -85,6 +85,8 @@ codes! {
     TIMEOUT = 106, "timeout", grpc 14, http 504;
     /// The opening was not finished in time.
     HANDSHAKE_TIMEOUT = 107, "handshake_timeout", grpc 14, http 504;
+    /// The session cannot be continued on this link.
+    RESUME_REFUSED = 108, "resume_refused", grpc 14, http 503;
     /// The caller has not proved who it is.
     UNAUTHENTICATED = 200, "unauthenticated", grpc 16, http 401;
     /// The caller may not do this.

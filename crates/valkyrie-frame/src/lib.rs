@@ -28,7 +28,7 @@ mod stream_id;
 /// The crate whose buffers payloads travel in, so that a user of the codec need not name it.
 pub use bytes;
 
-pub use batch::{Batch, COPY_THRESHOLD_BYTES};
+pub use batch::{Appended, Batch, BatchMark, COPY_THRESHOLD_BYTES};
 pub use class::{Class, Priority};
 pub use error_code::{ErrorCode, Family};
 pub use extension::{

@@ -202,3 +202,43 @@ fn vectored_chunks_are_the_chunks() {
     let seen: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
     assert_eq!(seen, &written(&batch)[..2 * 2020]);
 }
+
+#[test]
+fn what_was_appended_since_a_mark_is_what_was_appended() {
+    let large = Bytes::from(vec![5; 2000]);
+    let small = Bytes::from_static(b"small");
+    for before in [&[][..], &[&small], &[&large], &[&small, &large, &small]] {
+        for after in [&[][..], &[&small], &[&large], &[&large, &large], &[&small, &large, &small]] {
+            let mut batch = Batch::default();
+            for payload in before {
+                batch.push(header(), &[], Bytes::clone(payload)).unwrap();
+            }
+            let mark = batch.mark();
+            for payload in after {
+                batch.push(header(), &[], Bytes::clone(payload)).unwrap();
+            }
+            let mut seen = Vec::new();
+            for part in batch.since(mark) {
+                match part {
+                    Appended::Copied(bytes) => seen.extend_from_slice(bytes),
+                    Appended::Chained(bytes) => {
+                        assert!(bytes.len() > COPY_THRESHOLD_BYTES);
+                        seen.extend_from_slice(bytes);
+                    }
+                }
+            }
+            let wanted: Vec<u8> = after.iter().flat_map(|payload| frame(payload)).collect();
+            assert_eq!(seen, wanted, "{} before, {} after", before.len(), after.len());
+        }
+    }
+}
+
+#[test]
+fn shared_frames_are_copied_only_when_they_are_small() {
+    let mut batch = Batch::default();
+    let large = Bytes::from(frame(&[7; 3000]));
+    batch.extend_shared(Bytes::from(frame(b"x")));
+    batch.extend_shared(large.clone());
+    assert!(batch.chunks().any(|chunk| chunk.as_ptr() == large.as_ptr()));
+    assert_eq!(written(&batch), [frame(b"x"), frame(&[7; 3000])].concat());
+}
