@@ -5,6 +5,7 @@
 //!
 //! What this crate is not: it does no network I/O, reads no clock, spawns nothing and depends on no runtime. It does
 //! not retry, reconnect, fall back or encrypt, and neither does any transport; those live once, in the endpoint.
+//! The feature `tls` is for transports that run on TLS and want the same configuration of it.
 //!
 //! A new transport implements [`Transport`], [`Listener`] and [`Link`] in a crate of its own and runs the suite in
 //! `conformance` (feature `conformance`). There is no list of transports to edit.
@@ -24,6 +25,8 @@ mod transport;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use bus::{Bus, BusError, BusMessage, Subscription, TOPIC_BYTES_MAX};
 pub use capabilities::{Capabilities, PeerCredentials};
