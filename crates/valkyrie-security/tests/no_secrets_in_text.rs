@@ -169,6 +169,29 @@ fn identities_and_what_holds_them_are_hidden() {
     hides("Security", &security, &secrets);
 }
 
+#[cfg(feature = "spiffe")]
+#[test]
+fn workloads_are_hidden() {
+    use rcgen::{CertificateParams, KeyPair, KeyUsagePurpose, PKCS_ED25519, SanType};
+    use valkyrie_security::spiffe::X509Svid;
+
+    let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = vec![SanType::URI("spiffe://example.org/ada".try_into().unwrap())];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    let leaf = Bytes::copy_from_slice(params.self_signed(&key).unwrap().der());
+    let der = key.serialized_der();
+    // RFC 8410: the seed is an OCTET STRING of 32 bytes within one.
+    let at = der.windows(4).position(|head| head == [4, 34, 4, 32]).unwrap();
+    let seed = &der[at + 4..at + 36];
+    let svid = X509Svid::new(&[leaf], der).unwrap();
+    hides("X509Svid", &svid, &[seed]);
+    let workload = Identity::of_svid(StaticKey::generate().unwrap(), svid);
+    let x25519 = workload.static_key().to_bytes().unwrap();
+    hides("the Identity of a workload", &workload, &[seed, &*x25519]);
+    says_nothing("SvidError", &X509Svid::new(&[], der).unwrap_err(), &[seed]);
+}
+
 #[test]
 fn tokens_are_hidden_as_their_bearers_must_be() {
     let key = TokenKey::from_seed(&secret(4)).unwrap();
