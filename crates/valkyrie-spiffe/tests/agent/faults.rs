@@ -193,7 +193,11 @@ async fn an_agent_that_does_not_take_the_request_is_not_asked_again() {
         let agent = Agent::start_saying(Err(code));
         let trust = Live::new(Trust::default());
         // With all the patience there is: it does not come to that.
-        let never = Workload::connect(Some(&agent.address()), &trust, Duration::MAX).await;
+        let address = agent.address();
+        let connecting = Workload::connect(Some(&address), &trust, Duration::MAX);
+        let never = tokio::time::timeout(PATIENCE, connecting)
+            .await
+            .expect("it gives up at once");
         assert!(
             matches!(
                 never,
@@ -306,6 +310,34 @@ async fn more_than_is_taken_leaves_what_was_there() {
     let huge = |home: &Authority| many(home, 4 * 1024 * 1024 / home.der().len() + 1);
     assert_eq!(kept(huge).await, AgentFault::TooLong);
     assert_eq!(refused(huge(&Authority::new())).await, AgentFault::TooLong);
+}
+
+#[tokio::test]
+async fn bundles_are_taken_all_or_none() {
+    let (home, authority) = (Authority::new(), Authority::new());
+    let agent = Agent::start(Given::new(&home, RUNNER));
+    let runner = Node::of(&agent).await;
+    let mut strangers = Vec::new();
+    for at in 0..8 {
+        let there = Given::new(&authority, &format!("spiffe://t{at}.example/store"));
+        strangers.push(Node::of(&Agent::start(there.federated("example.org", &home))).await);
+    }
+    let with = |count: usize| {
+        (0..count).fold(Given::new(&home, RUNNER), |given, at| {
+            given.federated(&format!("t{at}.example"), &authority)
+        })
+    };
+    agent.give(with(64));
+    let state = runner.until(|state| state.updates == 2).await;
+    assert!(state.fault.is_some(), "{state:?}");
+    for stranger in &strangers {
+        assert!(runner.meets(stranger).is_err());
+    }
+    agent.give(with(63));
+    runner.until(|state| state.updates == 3).await;
+    for stranger in &strangers {
+        assert!(runner.meets(stranger).is_ok());
+    }
 }
 
 #[tokio::test]
