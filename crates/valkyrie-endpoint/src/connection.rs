@@ -131,7 +131,8 @@ impl Connection {
 
     /// What the peer announced of itself when the session opened: its limits, and the node id it claims.
     pub fn peer_settings(&self) -> Option<Settings> {
-        self.shared.lock().peer.as_ref().map(|peer| peer.settings.clone())
+        let core = self.shared.lock();
+        core.session.peer_settings().filter(|_| core.opened).cloned()
     }
 
     /// A number that no other connection of this endpoint has or had.
@@ -223,10 +224,10 @@ impl Connection {
     pub(crate) async fn opened(&self) -> Result<(), CloseReason> {
         poll_fn(|cx| {
             let mut core = self.shared.lock();
-            match (&core.closed, &core.peer) {
+            match (&core.closed, core.opened) {
                 (Some(reason), _) => Poll::Ready(Err((**reason).clone())),
-                (None, Some(_)) => Poll::Ready(Ok(())),
-                (None, None) => {
+                (None, true) => Poll::Ready(Ok(())),
+                (None, false) => {
                     core.watch_life(cx.waker());
                     Poll::Pending
                 }

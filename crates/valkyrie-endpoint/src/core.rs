@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use valkyrie_frame::{Class, ErrorCode, Extensions};
 use valkyrie_proto::{
-    CloseReason, Event, ExchangeKey, Failure, Incoming, Message, Opened, Peer, RequestId, Session, StreamKey,
+    CloseReason, Event, ExchangeKey, Failure, Incoming, Message, Opened, RequestId, Session, StreamKey,
 };
 
 use crate::wait::{Ticket, WaitList};
@@ -33,12 +33,12 @@ pub(crate) struct Core {
     pub(crate) queued_bytes: usize,
     /// Requests that handlers owe an answer to.
     pub(crate) requests_running: u32,
-    /// The roster knows that the session owns the tables of traffic.
+    /// The roster knows that the connection has more than an idle one needs, such as the tables of traffic.
     pub(crate) listed: bool,
     /// When the driver's own timer goes off.
     pub(crate) armed: Option<Instant>,
-    /// What the peer announced; `None` until the session has opened.
-    pub(crate) peer: Option<Box<Peer>>,
+    /// The session has opened.
+    pub(crate) opened: bool,
     /// How the session ended.
     pub(crate) closed: Option<Arc<CloseReason>>,
     /// The driver is gone: nothing more will be written or read.
@@ -152,7 +152,7 @@ impl Core {
             requests_running: 0,
             listed: false,
             armed: None,
-            peer: None,
+            opened: false,
             closed: None,
             ended: false,
             calls: Vec::new(),
@@ -234,8 +234,8 @@ impl Core {
                     wakers.extend(ping.waker.take());
                 }
             }
-            Event::Connected(peer) => {
-                self.peer = Some(peer);
+            Event::Connected(_) => {
+                self.opened = true;
                 self.wake_life(wakers);
             }
             Event::Draining { retry_after_ms } => {

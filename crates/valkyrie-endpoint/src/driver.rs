@@ -223,7 +223,8 @@ impl Driver {
         if core.armed.is_some_and(|at| at <= now) {
             core.armed = None;
         }
-        if !core.listed && core.session.is_awake() {
+        // Whatever it was that woke the driver may have left something that an idle connection does without.
+        if !core.listed {
             core.listed = true;
             drop(core);
             self.shared.roster.awake(&self.shared);

@@ -255,7 +255,7 @@ impl Endpoint {
         live.into_iter()
             .filter(|shared| {
                 let core = shared.lock();
-                core.peer.is_some() && core.closed.is_none()
+                core.opened && core.closed.is_none()
             })
             .map(Connection::new)
             .collect()
@@ -264,7 +264,8 @@ impl Endpoint {
     /// Ends the endpoint gently. Every peer is told to begin nothing new, then listening stops; what is running ends,
     /// and each connection closes when it is done. What is still running after `timeout` is closed.
     ///
-    /// Peers that dial while this goes on are told the same. Says how many connections had to be closed.
+    /// Peers that are in the middle of their handshake are waited for and told the same. Says how many connections had to
+    /// be closed; handshakes that are not over by then are ended and not counted.
     pub async fn drain(&self, timeout: Duration) -> usize {
         self.inner.draining.store(true, Ordering::Release);
         let tell = || {
@@ -280,16 +281,18 @@ impl Endpoint {
         };
         tell();
         self.inner.stop_listening();
-        // Those that were accepted between the two.
-        let live = tell();
         let over = async {
-            for connection in &live {
+            // Those that were accepted between the two, and those whose handshakes end meanwhile.
+            self.inner.secure.no_greetings().await;
+            for connection in tell() {
                 connection.closed().await;
             }
         };
         if tokio::time::timeout(timeout, over).await.is_ok() {
             return 0;
         }
+        self.inner.secure.end_greetings();
+        let live = tell();
         let mut closed = 0;
         for connection in live.iter().filter(|connection| !connection.is_closed()) {
             let text = "the endpoint went down before this connection had drained";

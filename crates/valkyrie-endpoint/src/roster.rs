@@ -24,7 +24,7 @@ struct State {
     next: u64,
     /// Somebody keeps time for the idle ones.
     swept: bool,
-    /// Connections whose sessions own the tables of traffic, each once.
+    /// Connections that were in use and have not fallen asleep since, each once.
     awake: Vec<Arc<Shared>>,
     /// Ticks since the last sweep over everybody.
     ticks: u32,
@@ -73,7 +73,7 @@ impl Roster {
         }
     }
 
-    /// Notes that a connection's session has become more than an idle one needs.
+    /// Notes that a connection has more than an idle one needs.
     pub(crate) fn awake(&self, shared: &Arc<Shared>) {
         self.lock().awake.push(Arc::clone(shared));
     }
@@ -99,7 +99,7 @@ impl Roster {
         // Only those are looked at that were in use, so that a node of many idle connections has little to do.
         let mut still = awake
             .into_iter()
-            .filter(|shared| !shared.lock().falls_asleep(idle))
+            .filter(|shared| !shared.falls_asleep(idle))
             .collect::<Vec<_>>();
         self.lock().awake.append(&mut still);
         if sweeps {

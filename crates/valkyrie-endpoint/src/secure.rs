@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::BytesMut;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use valkyrie_frame::ErrorCode;
 use valkyrie_security::handshake::{
@@ -123,6 +124,8 @@ pub(crate) struct Secure {
     pub(crate) acceptors: Arc<Acceptors>,
     /// The tasks of handshakes in progress, so that one that has to make way can be ended.
     pub(crate) greetings: Mutex<Greetings>,
+    /// Told when the last of them is over.
+    pub(crate) greeted_all: Notify,
 }
 
 impl Secure {
@@ -181,14 +184,14 @@ impl Secure {
         };
         let security = Arc::clone(&self.security);
         let mut machine = DiallerHandshake::new(security, dial, clock::now(), clock::unix_now())?;
-        let (established, arrived) = match greet(&mut *link, &mut machine).await {
+        let (mut established, arrived) = match greet(&mut *link, &mut machine).await {
             Ok(greeted) => greeted,
             Err(error) => {
                 say_last(&mut *link, &mut machine).await;
                 return Err(error);
             }
         };
-        self.met(&established.verified, locator.as_str(), true);
+        self.met(&mut established.verified, locator.as_str(), true);
         if let Some(known) = &established.known {
             self.acceptors.keep(clock::now(), locator, known.clone());
         }
@@ -234,8 +237,8 @@ impl Secure {
         let (security, gate) = (Arc::clone(&self.security), Arc::clone(&self.gate));
         let mut machine = AcceptorHandshake::new(security, gate, arrival, clock::now());
         match greet(&mut *link, &mut machine).await {
-            Ok((established, arrived)) => {
-                self.met(&established.verified, &link.peer(), false);
+            Ok((mut established, arrived)) => {
+                self.met(&mut established.verified, &link.peer(), false);
                 Ok(Greeted::new(link, established, arrived, None))
             }
             Err(error) => {
@@ -247,11 +250,13 @@ impl Secure {
     }
 
     /// Records a peer, and sees that one that was met for the first time is known the next time.
-    fn met(&self, verified: &Verified, place: &str, dialled: bool) {
+    fn met(&self, verified: &mut Verified, place: &str, dialled: bool) {
         self.audit.accepted(verified, place);
-        let Some(peer) = verified.newly_seen() else { return };
+        let Some(peer) = verified.take_newly_seen() else {
+            return;
+        };
         match &self.on_first_use {
-            Some(hook) => hook(peer),
+            Some(hook) => hook(&peer),
             // In memory only what was dialled: whoever comes by itself could fill it.
             None if dialled => self.security.trust().update(|trust| {
                 let mut trust = trust.clone();
@@ -271,6 +276,26 @@ impl Secure {
     /// What has been let in and refused.
     pub(crate) fn stats(&self) -> SecurityStats {
         self.audit.stats(self.gate.stats())
+    }
+
+    /// Waits until no handshake of a peer that dialled is in progress. Those that succeeded are connections by then.
+    pub(crate) async fn no_greetings(&self) {
+        loop {
+            let told = self.greeted_all.notified();
+            tokio::pin!(told);
+            told.as_mut().enable();
+            if self.greetings().is_empty() {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// Ends the handshakes in progress.
+    pub(crate) fn end_greetings(&self) {
+        // Each takes itself out of the map when it is dropped, for which the lock has to be free.
+        let tasks: Vec<AbortHandle> = self.greetings().values().flatten().cloned().collect();
+        tasks.iter().for_each(AbortHandle::abort);
     }
 
     fn greetings(&self) -> MutexGuard<'_, Greetings> {
@@ -304,17 +329,23 @@ struct Greeting {
 impl Greeting {
     async fn run(self, link: Box<dyn Link>, endpoint: Weak<Inner>) {
         let greeted = self.secure.greet_accepted(link).await;
-        drop(self);
         if let (Ok(greeted), Some(endpoint)) = (greeted, endpoint.upgrade()) {
             endpoint.accepted(greeted);
         }
+        // Its place is given back when the connection is there, so that whoever waits for one or the other sees it.
+        drop(self);
     }
 }
 
 impl Drop for Greeting {
     fn drop(&mut self) {
         self.secure.gate.done(self.id);
-        self.secure.greetings().remove(&self.id);
+        let mut greetings = self.secure.greetings();
+        greetings.remove(&self.id);
+        if greetings.is_empty() {
+            drop(greetings);
+            self.secure.greeted_all.notify_waiters();
+        }
     }
 }
 

@@ -181,6 +181,21 @@ impl Shared {
         self.commit(core, Urgency::Soon);
     }
 
+    /// Gives back what is not needed if nothing was heard since `idle`. `true` when the roster can forget about it.
+    pub(crate) fn falls_asleep(&self, idle: Instant) -> bool {
+        let Some(mut link) = self.try_lock_link() else {
+            // Whoever has it is at work.
+            return false;
+        };
+        if !self.lock().falls_asleep(idle) {
+            return false;
+        }
+        if let Some(channel) = &mut link.channel {
+            channel.sleep();
+        }
+        true
+    }
+
     #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, Core> {
         // No code of the application runs under this lock; if the session panicked, its own checks are what is left.

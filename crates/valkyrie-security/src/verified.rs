@@ -2,7 +2,7 @@
 //! run without it.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::identity::{Fingerprint, IdentityDocument};
 use crate::provider::PublicKey;
@@ -11,7 +11,7 @@ use crate::time::UnixTime;
 use crate::token::TokenRights;
 use crate::trust::KnownPeer;
 
-/// Who the peer is and why that is believed. Cheap to clone.
+/// Who the peer is and why that is believed. Cheap to clone, and small: every connection keeps one.
 #[derive(Clone, PartialEq)]
 pub struct Verified(Arc<Inner>);
 
@@ -19,7 +19,7 @@ pub struct Verified(Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) trusted_by: TrustedBy,
     pub(crate) static_key: Option<PublicKey>,
-    pub(crate) shown: Option<Shown>,
+    pub(crate) shown: Option<Box<Shown>>,
     /// What somebody vouches for.
     pub(crate) name: Option<String>,
     pub(crate) roles: Vec<String>,
@@ -28,7 +28,7 @@ pub(crate) struct Inner {
     pub(crate) not_after: UnixTime,
     /// It is believed for as long as its pin is there.
     pub(crate) held_pin: bool,
-    pub(crate) newly_seen: Option<KnownPeer>,
+    pub(crate) newly_seen: Option<Box<KnownPeer>>,
     pub(crate) suite: Option<SuiteId>,
     pub(crate) resumed: bool,
     pub(crate) token: Option<TokenRights>,
@@ -147,7 +147,8 @@ impl Verified {
 
     /// A peer of a plain connection, about which nothing is known.
     pub fn plain(_allowed: PlainAllowed) -> Self {
-        Self::new(Inner::nobody(TrustedBy::Plain))
+        static NOBODY: LazyLock<Verified> = LazyLock::new(|| Verified::new(Inner::nobody(TrustedBy::Plain)));
+        NOBODY.clone()
     }
 
     /// A peer of a plain connection that the operating system names. On a link between processes of one machine nobody
@@ -241,7 +242,7 @@ impl Verified {
     }
 
     pub(crate) fn shown(&self) -> Option<&Shown> {
-        self.0.shown.as_ref()
+        self.0.shown.as_deref()
     }
 
     /// Its SPIFFE ID, `spiffe://trust-domain/path`.
@@ -271,7 +272,14 @@ impl Verified {
 
     /// Set where trust on first use met this peer for the first time: what is to be remembered of it.
     pub fn newly_seen(&self) -> Option<&KnownPeer> {
-        self.0.newly_seen.as_ref()
+        self.0.newly_seen.as_deref()
+    }
+
+    /// Takes out what is to be remembered of this peer, which is needed once: an endpoint does so before a connection
+    /// begins.
+    pub fn take_newly_seen(&mut self) -> Option<KnownPeer> {
+        self.0.newly_seen.as_ref()?;
+        Arc::make_mut(&mut self.0).newly_seen.take().map(|peer| *peer)
     }
 }
 

@@ -3,8 +3,9 @@
 //! HKDF with SHA-256 throughout. It can fail only where memory is out, so derivations panic there, as allocations do.
 
 use std::fmt;
+use std::sync::OnceLock;
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 use zeroize::Zeroizing;
@@ -153,7 +154,8 @@ pub(super) struct EpochKeys {
     cipher: Cipher,
     epoch: u32,
     secret: Secret,
-    key: LessSafeKey,
+    /// The cipher with its schedule, 600 bytes. Gone while nothing is sealed or opened for long; then made anew.
+    key: OnceLock<LessSafeKey>,
     iv: Zeroizing<[u8; 12]>,
 }
 
@@ -166,20 +168,29 @@ impl EpochKeys {
     //= protocol/security.md#keys
     fn of(cipher: Cipher, epoch: u32, secret: Secret) -> Self {
         let from = prk(&secret);
-        let key: Zeroizing<[u8; 32]> = expand(&from, &[b"key"]);
-        let iv = expand(&from, &[b"iv"]);
-        let algorithm = match cipher {
-            Cipher::Aes256Gcm => &AES_256_GCM,
-            Cipher::ChaCha20Poly1305 => &CHACHA20_POLY1305,
-        };
-        let key = UnboundKey::new(algorithm, &*key).expect("a key of 32 bytes fits both ciphers");
         Self {
             cipher,
             epoch,
+            key: OnceLock::from(key(cipher, &from)),
+            iv: expand(&from, &[b"iv"]),
             secret,
-            key: LessSafeKey::new(key),
-            iv,
         }
+    }
+
+    /// The cipher, made anew if it was put away.
+    #[inline]
+    fn key(&self) -> &LessSafeKey {
+        self.key.get_or_init(|| key(self.cipher, &prk(&self.secret)))
+    }
+
+    /// Gives back the cipher until the next record. Nothing that counts is lost: the secret is what it comes from.
+    pub(super) fn sleep(&mut self) {
+        self.key.take();
+    }
+
+    /// Whether the cipher is there.
+    pub(super) fn is_awake(&self) -> bool {
+        self.key.get().is_some()
     }
 
     /// The keys of the next epoch; `None` after the last.
@@ -228,7 +239,7 @@ impl EpochKeys {
         in_out: &mut [u8],
     ) -> Result<[u8; RECORD_TAG_BYTES], Unspecified> {
         let tag = self
-            .key
+            .key()
             .seal_in_place_separate_tag(self.nonce(number), Aad::from(header), in_out)?;
         tag.as_ref().try_into().map_err(|_| Unspecified)
     }
@@ -242,8 +253,14 @@ impl EpochKeys {
         sealed: &mut [u8],
     ) -> Result<(), Unspecified> {
         let (ciphertext, tag) = sealed.split_at_mut_checked(plain.len()).ok_or(Unspecified)?;
-        self.key
-            .seal_out_of_place_scatter(self.nonce(number), Aad::from(header), plain, ciphertext, &[], tag)
+        self.key().seal_out_of_place_scatter(
+            self.nonce(number),
+            Aad::from(header),
+            plain,
+            ciphertext,
+            &[],
+            tag,
+        )
     }
 
     /// Verifies and decrypts `sealed`, ciphertext and tag, into `plain`, which is as long as the ciphertext.
@@ -255,7 +272,7 @@ impl EpochKeys {
         plain: &mut [u8],
     ) -> Result<(), Unspecified> {
         let (ciphertext, tag) = sealed.split_last_chunk::<RECORD_TAG_BYTES>().ok_or(Unspecified)?;
-        self.key
+        self.key()
             .open_separate_gather(self.nonce(number), Aad::from(header), ciphertext, tag, plain)
     }
 
@@ -269,7 +286,7 @@ impl EpochKeys {
         let (ciphertext, tag) = sealed
             .split_last_chunk_mut::<RECORD_TAG_BYTES>()
             .ok_or(Unspecified)?;
-        self.key
+        self.key()
             .open_in_place_separate_tag(self.nonce(number), Aad::from(header), tag, ciphertext)?;
         Ok(())
     }
@@ -282,6 +299,13 @@ impl fmt::Debug for EpochKeys {
             .field("epoch", &self.epoch)
             .finish_non_exhaustive()
     }
+}
+
+//= protocol/security.md#keys
+fn key(cipher: Cipher, from: &Prk) -> LessSafeKey {
+    let key: Zeroizing<[u8; 32]> = expand(from, &[b"key"]);
+    let key = UnboundKey::new(cipher.algorithm(), &*key).expect("a key of 32 bytes fits both ciphers");
+    LessSafeKey::new(key)
 }
 
 fn prk(secret: &Secret) -> Prk {

@@ -159,6 +159,16 @@ impl Opener {
         RecordHeader::record_len(input).unwrap_or(0)
     }
 
+    /// Gives back the memory of the cipher, see [`Sealer::sleep`](super::Sealer::sleep).
+    pub fn sleep(&mut self) {
+        self.keys.sleep();
+    }
+
+    /// Whether it holds the memory of the cipher.
+    pub fn is_awake(&self) -> bool {
+        self.keys.is_awake()
+    }
+
     /// What has been opened so far.
     pub fn stats(&self) -> ChannelStats {
         self.stats

@@ -130,7 +130,7 @@ impl Keyed {
     pub(crate) fn establish(self, verified: Verified, known: Option<Known>) -> Established {
         let expects_ticket = self.role == Role::Dialler && self.protection == Protection::Sealed;
         let aftermath = Aftermath {
-            ticket: expects_ticket.then_some((self.peer, self.exports)),
+            ticket: expects_ticket.then(|| Box::new((self.peer, self.exports))),
         };
         let wire = match self.protection {
             Protection::Sealed => Wire::Sealed(Box::new(self.sealer), Box::new(self.opener)),
@@ -183,8 +183,9 @@ pub enum Wire {
 
 /// Understands the control records that come once the session runs.
 pub struct Aftermath {
-    /// The acceptor, and what the keys of its tickets come from, until it has sent one.
-    ticket: Option<(PublicKey, Exports)>,
+    /// The acceptor, and what the keys of its tickets come from, until it has sent one. An acceptor expects none and
+    /// has no room for it.
+    ticket: Option<Box<(PublicKey, Exports)>>,
 }
 
 /// What a control record meant.
@@ -208,8 +209,9 @@ impl Aftermath {
             Kind::AUTH_SUCCESS => {
                 // Taken, so that a second one finds nothing: it would let a peer make us remember without end.
                 let expected = self.ticket.take();
-                let (peer, exports) = expected.ok_or(HandshakeError::Unexpected(Kind::AUTH_SUCCESS))?;
-                Ok(After::Accepted(accepted(frame.payload, peer, &exports)?))
+                let expected = expected.ok_or(HandshakeError::Unexpected(Kind::AUTH_SUCCESS))?;
+                let (peer, exports) = &*expected;
+                Ok(After::Accepted(accepted(frame.payload, *peer, exports)?))
             }
             Kind::AUTH_FAILURE => match refused(frame.payload) {
                 HandshakeError::Refused(refusal) => Ok(After::Refused(refusal)),

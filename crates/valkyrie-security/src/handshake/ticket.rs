@@ -1,6 +1,6 @@
 //! The tickets that this side has given out, with the keys that go with them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -16,18 +16,16 @@ mod tests;
 //= protocol/security.md#success
 #[derive(Default)]
 pub(crate) struct Tickets {
-    by_id: HashMap<[u8; TICKET_LEN], Ticket>,
-    /// In the order of issue, which is that of expiry.
-    order: BTreeMap<u64, [u8; TICKET_LEN]>,
-    next: u64,
+    /// Boxed, so that a growing table leaves no copies behind and its free places are small.
+    by_id: HashMap<[u8; TICKET_LEN], Box<Ticket>>,
+    /// In the order of issue, which is that of expiry. Tickets that were used up stay in it for a while.
+    order: VecDeque<[u8; TICKET_LEN]>,
 }
 
 struct Ticket {
-    /// Boxed, so that a growing table leaves no copies behind.
-    psk: Box<Zeroizing<[u8; 32]>>,
+    psk: Zeroizing<[u8; 32]>,
     peer: PublicKey,
     until: Instant,
-    number: u64,
 }
 
 impl Tickets {
@@ -46,29 +44,27 @@ impl Tickets {
         psk: impl FnOnce(&[u8; TICKET_LEN]) -> Zeroizing<[u8; 32]>,
     ) -> [u8; TICKET_LEN] {
         self.expire(now);
-        if self.by_id.len() >= Self::MAX
-            && let Some((_, oldest)) = self.order.pop_first()
+        while self.by_id.len() >= Self::MAX
+            && let Some(oldest) = self.order.pop_front()
         {
             self.by_id.remove(&oldest);
         }
         let mut id = [0; TICKET_LEN];
         aws_lc_rs::rand::fill(&mut id).expect("the operating system has random bytes");
         let ticket = Ticket {
-            psk: Box::new(psk(&id)),
+            psk: psk(&id),
             peer,
             until: now + Self::LIFETIME,
-            number: self.next,
         };
-        self.next += 1;
-        self.order.insert(ticket.number, id);
-        self.by_id.insert(id, ticket);
+        self.order.push_back(id);
+        self.by_id.insert(id, Box::new(ticket));
         id
     }
 
     /// The key of a ticket that is good. It stays good: who knows its number has not shown that he has its key.
     pub(crate) fn psk(&mut self, now: Instant, id: &[u8; TICKET_LEN]) -> Option<Zeroizing<[u8; 32]>> {
         self.expire(now);
-        self.by_id.get(id).map(|ticket| (*ticket.psk).clone())
+        self.by_id.get(id).map(|ticket| ticket.psk.clone())
     }
 
     /// Uses up a ticket whose holder has shown that he has its key. False when it is no longer good or was given to
@@ -76,8 +72,9 @@ impl Tickets {
     pub(crate) fn redeem(&mut self, now: Instant, id: &[u8; TICKET_LEN], peer: &PublicKey) -> bool {
         self.expire(now);
         let theirs = self.by_id.get(id).is_some_and(|ticket| ticket.peer == *peer);
-        if theirs && let Some(ticket) = self.by_id.remove(id) {
-            self.order.remove(&ticket.number);
+        if theirs {
+            self.by_id.remove(id);
+            self.tidy();
         }
         theirs
     }
@@ -89,13 +86,18 @@ impl Tickets {
     }
 
     fn expire(&mut self, now: Instant) {
-        while let Some(oldest) = self.order.first_entry()
-            && self
-                .by_id
-                .get(oldest.get())
-                .is_none_or(|ticket| ticket.until <= now)
+        while let Some(oldest) = self.order.front()
+            && self.by_id.get(oldest).is_none_or(|ticket| ticket.until <= now)
         {
-            self.by_id.remove(&oldest.remove());
+            self.by_id.remove(oldest);
+            self.order.pop_front();
+        }
+    }
+
+    /// Takes the used up out of the order once they are more than half of it, so that each costs a step or two.
+    fn tidy(&mut self) {
+        if self.order.len() > 2 * self.by_id.len() {
+            self.order.retain(|id| self.by_id.contains_key(id));
         }
     }
 }

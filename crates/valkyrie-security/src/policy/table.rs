@@ -25,8 +25,9 @@ pub(super) type Verdicts = [Verdict; Class::COUNT];
 #[derive(Debug)]
 pub(super) struct Entry {
     hash: u64,
-    service: Box<str>,
-    method: Box<str>,
+    /// The service and behind it the method, which begins at `method`.
+    name: Box<str>,
+    method: u32,
     pub(super) verdicts: Verdicts,
     /// What a token adds, as the grant writes it; 0 when nobody has asked the token yet.
     pub(super) token: AtomicU64,
@@ -36,8 +37,9 @@ impl Entry {
     pub(super) fn new(name: &CallName<'_>, verdicts: Verdicts) -> Self {
         Self {
             hash: name.hash,
-            service: name.service.into(),
-            method: name.method.into(),
+            name: [name.service, name.method].concat().into(),
+            // Nothing has room for a longer name; the call would never be found here, and decided anew each time.
+            method: u32::try_from(name.service.len()).unwrap_or(u32::MAX),
             verdicts,
             token: AtomicU64::new(0),
         }
@@ -45,7 +47,11 @@ impl Entry {
 
     #[inline]
     fn is(&self, name: &CallName<'_>) -> bool {
-        self.hash == name.hash && *self.service == *name.service && *self.method == *name.method
+        self.hash == name.hash
+            && self.method as usize == name.service.len()
+            && self.name.len() == name.service.len() + name.method.len()
+            && self.name.starts_with(name.service)
+            && self.name.ends_with(name.method)
     }
 }
 
@@ -143,19 +149,35 @@ fn probe(hash: u64, slots: usize) -> impl Iterator<Item = usize> {
 /// nobody else.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// Nothing until the first such call: an idle connection does not pay for it.
-    slots: OnceLock<Box<[OnceLock<Box<Entry>>]>>,
+    /// The first few, which is all that most peers ever call. Nothing until the first such call: an idle connection does
+    /// not pay for it.
+    few: Slots,
+    /// A hash table for those that come when the first few are taken.
+    many: Slots,
 }
 
+/// Places for entries, made when the first is put in.
+type Slots = OnceLock<Box<[OnceLock<Box<Entry>>]>>;
+
 impl Seen {
-    /// Calls that are remembered; with names of the greatest length, 20 KiB.
+    /// Calls that are remembered beside the first few; with names of the greatest length, 20 KiB.
     const SLOTS: usize = 64;
     /// Slots that are tried for a call.
     const PROBES: usize = 8;
+    /// Calls before there is a hash table, which costs a kilobyte. Finding one of them is comparing so many hashes at
+    /// most.
+    const FEW: usize = 4;
 
     #[inline]
     pub(super) fn find(&self, name: &CallName<'_>) -> Option<&Entry> {
-        let slots = self.slots.get()?;
+        // They are taken in their order, so an empty one is the end.
+        for slot in self.few.get()? {
+            let entry = slot.get()?;
+            if entry.is(name) {
+                return Some(entry);
+            }
+        }
+        let slots = self.many.get()?;
         for slot in probe(name.hash, Self::SLOTS).take(Self::PROBES) {
             let entry = slots.get(slot)?.get()?;
             if entry.is(name) {
@@ -166,28 +188,48 @@ impl Seen {
     }
 
     /// The entry as it is remembered, or the entry itself when there is no room.
-    pub(super) fn insert(&self, name: &CallName<'_>, mut entry: Box<Entry>) -> Result<&Entry, Box<Entry>> {
-        let slots = self
-            .slots
-            .get_or_init(|| std::iter::repeat_with(OnceLock::new).take(Self::SLOTS).collect());
-        for slot in probe(name.hash, Self::SLOTS).take(Self::PROBES) {
-            let Some(slot) = slots.get(slot) else { break };
-            match slot.set(entry) {
-                Ok(()) => {
-                    return slot
-                        .get()
-                        .map(|held| &**held)
-                        .ok_or_else(|| unreachable_entry(name));
-                }
-                // Taken, perhaps this moment and for the same call.
-                Err(back) => match slot.get() {
-                    Some(held) if held.is(name) => return Ok(held),
-                    _ => entry = back,
-                },
-            }
-        }
-        Err(entry)
+    pub(super) fn insert(&self, name: &CallName<'_>, entry: Box<Entry>) -> Result<&Entry, Box<Entry>> {
+        let few = slots(&self.few, Self::FEW);
+        put(few, 0..Self::FEW, name, entry).or_else(|entry| {
+            let many = slots(&self.many, Self::SLOTS);
+            put(
+                many,
+                probe(name.hash, Self::SLOTS).take(Self::PROBES),
+                name,
+                entry,
+            )
+        })
     }
+}
+
+fn slots(slots: &Slots, count: usize) -> &[OnceLock<Box<Entry>>] {
+    slots.get_or_init(|| std::iter::repeat_with(OnceLock::new).take(count).collect())
+}
+
+/// Puts an entry into the first of `places` that is free.
+fn put<'a>(
+    slots: &'a [OnceLock<Box<Entry>>],
+    places: impl Iterator<Item = usize>,
+    name: &CallName<'_>,
+    mut entry: Box<Entry>,
+) -> Result<&'a Entry, Box<Entry>> {
+    for place in places {
+        let Some(slot) = slots.get(place) else { break };
+        match slot.set(entry) {
+            Ok(()) => {
+                return slot
+                    .get()
+                    .map(|held| &**held)
+                    .ok_or_else(|| unreachable_entry(name));
+            }
+            // Taken, perhaps this moment and for the same call.
+            Err(back) => match slot.get() {
+                Some(held) if held.is(name) => return Ok(held),
+                _ => entry = back,
+            },
+        }
+    }
+    Err(entry)
 }
 
 /// A slot that was set is never empty; should it be, the call counts as not remembered and as not allowed.
@@ -230,11 +272,29 @@ mod tests {
                 kept.push(method);
             }
         }
-        assert!(kept.len() <= Seen::SLOTS);
+        assert!(kept.len() <= Seen::SLOTS + Seen::FEW);
         assert!(kept.len() > Seen::SLOTS / 2);
         for method in kept {
             assert!(seen.find(&CallName::new("junk", &method)).is_some());
         }
+    }
+
+    #[test]
+    fn a_peer_that_calls_little_has_no_hash_table() {
+        let seen = Seen::default();
+        assert!(seen.few.get().is_none(), "one that calls nothing has nothing");
+        for round in 0..2 {
+            for method in ["a", "b", "c", "d"] {
+                let name = CallName::new("service", method);
+                assert_eq!(seen.find(&name).is_some(), round == 1);
+                assert!(seen.insert(&name, Box::new(Entry::new(&name, FREE))).is_ok());
+                assert!(seen.find(&name).is_some());
+            }
+        }
+        assert!(seen.many.get().is_none());
+        let name = CallName::new("service", "e");
+        assert!(seen.insert(&name, Box::new(Entry::new(&name, FREE))).is_ok());
+        assert!(seen.many.get().is_some() && seen.find(&name).is_some());
     }
 
     proptest! {

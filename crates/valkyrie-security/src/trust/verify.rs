@@ -239,7 +239,7 @@ impl Trust {
         let fingerprint = document.fingerprint();
         let not_after = document.not_after();
         let believed = |trusted_by| Inner {
-            shown: Some(Shown::from(&*document)),
+            shown: Some(Box::new(Shown::from(&*document))),
             not_after,
             ..Inner::nobody(trusted_by)
         };
@@ -285,7 +285,7 @@ impl Trust {
 
     fn first_met(&self, now: UnixTime, inner: Inner, document: &IdentityDocument, place: &Place) -> Inner {
         Inner {
-            newly_seen: Some(KnownPeer::new(place, document, now)),
+            newly_seen: Some(Box::new(KnownPeer::new(place, document, now))),
             ..inner
         }
     }

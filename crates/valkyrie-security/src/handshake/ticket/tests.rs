@@ -71,6 +71,21 @@ fn issuing_and_redeeming_for_years_keeps_nothing() {
 }
 
 #[test]
+fn the_order_of_tickets_that_were_used_up_stays_short() {
+    let (mut tickets, now, peer) = (Tickets::default(), Instant::now(), peer());
+    let kept: Vec<_> = (0..10).map(|_| tickets.issue(now, peer, psk)).collect();
+    for _ in 0..1000 {
+        let id = tickets.issue(now, peer, psk);
+        assert!(tickets.redeem(now, &id, &peer));
+        assert!(tickets.order.len() <= 2 * tickets.len());
+    }
+    assert_eq!(tickets.len(), kept.len());
+    // What is left still ends in the order of issue.
+    assert!(tickets.psk(now + Tickets::LIFETIME, &kept[9]).is_none());
+    assert_eq!((tickets.by_id.len(), tickets.order.len()), (0, 0));
+}
+
+#[test]
 fn no_key_shows_in_debug_output() {
     let (mut tickets, now) = (Tickets::default(), Instant::now());
     tickets.issue(now, peer(), psk);
