@@ -19,6 +19,8 @@ pub struct Config {
     pub budgets: Budgets,
     /// Who this side says it is, at most [`Config::MAX_NODE_ID_BYTES`].
     pub node_id: Bytes,
+    /// What names the machine this side runs on, so that peers know which links are possible. `None` says nothing.
+    pub machine: Option<[u8; crate::settings::MACHINE_LEN]>,
 }
 
 impl Config {
@@ -49,6 +51,9 @@ impl Config {
             .max(limits.window_data);
         if limits.window_connection < widest || limits.window_job_max < limits.window_job {
             return Err(ConfigError::ConnectionWindow(limits.window_connection));
+        }
+        if !limits.resume_for.is_zero() && limits.resume_bytes < Limits::MIN_RESUME_BYTES {
+            return Err(ConfigError::ResumeBytes(limits.resume_bytes));
         }
         if limits.max_exchanges == 0 {
             return Err(ConfigError::NoExchanges);
@@ -110,6 +115,12 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// How long a drain waits for what is running before it closes anyway.
     pub drain_timeout: Duration,
+    /// How long a session that has lost its link is kept; zero for not at all.
+    //= protocol/resume.md#offer
+    pub resume_for: Duration,
+    /// Bytes of frames retained until the peer has acknowledged them. When so much is under way nothing more is sent,
+    /// so it bounds what a session carries in one round trip.
+    pub resume_bytes: u32,
 }
 
 impl Limits {
@@ -117,6 +128,9 @@ impl Limits {
     pub const MIN_FRAME_BYTES: u32 = 4 * 1024;
     /// The greatest.
     pub const MAX_FRAME_BYTES: u32 = 1024 * 1024;
+
+    /// The least `resume_bytes` that may be announced.
+    pub const MIN_RESUME_BYTES: u32 = 64 * 1024;
 
     /// Payload bytes of one message on stream 0. A rule of the protocol, not a setting.
     pub const MAX_CRITICAL_BYTES: u32 = 4 * 1024;
@@ -157,6 +171,8 @@ impl Default for Limits {
             best_effort_queue_max: 256 * 1024,
             handshake_timeout: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(30),
+            resume_for: Duration::ZERO,
+            resume_bytes: 16 * 1024 * 1024,
         }
     }
 }
@@ -305,6 +321,9 @@ pub enum ConfigError {
     /// The connection's window is smaller than one stream's.
     #[error("the connection's window of {0} bytes is less than a stream's")]
     ConnectionWindow(u32),
+    /// Too little is retained for a session to go on.
+    #[error("resume_bytes of {0} is less than 64 KiB")]
+    ResumeBytes(u32),
     /// No exchange is allowed.
     #[error("max_exchanges is 0: nobody could call")]
     NoExchanges,

@@ -116,6 +116,12 @@ pub enum PeerMisbehaved {
     /// An answer of a PING that was not sent.
     #[error("the peer answered a PING that was not sent")]
     UnknownPong,
+    /// Counts of frames that cannot be: lower than before, or higher than what was sent.
+    #[error("the peer says it received what was not sent, or not what it had received")]
+    Counts,
+    /// A frame on a lane that is not its class's.
+    #[error("the peer sent a {0} on a lane that is not for its class")]
+    WrongLane(Kind),
     /// A compressed frame, which was not agreed.
     #[error("the peer sent a compressed frame, which was not agreed")]
     Compressed,
@@ -128,7 +134,7 @@ impl PeerMisbehaved {
             Self::StreamCredit(_) | Self::ConnectionCredit | Self::CreditValue(_) | Self::FinalOffset(_) => {
                 ErrorCode::FLOW_CONTROL
             }
-            Self::NoHello(_) | Self::UnexpectedFrame(_) | Self::UnknownCritical(_) => {
+            Self::NoHello(_) | Self::UnexpectedFrame(_) | Self::UnknownCritical(_) | Self::WrongLane(_) => {
                 ErrorCode::UNEXPECTED_FRAME
             }
             Self::MessageSize { .. } => ErrorCode::FRAME_SIZE,

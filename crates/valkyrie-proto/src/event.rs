@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use valkyrie_frame::{Class, ErrorCode, Extensions, Kind, StreamId};
 
-use crate::{CloseReason, Settings};
+use crate::{CloseReason, Resume, Settings};
 
 /// An exchange that this side began. Stale keys are recognised and answer nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -143,6 +143,15 @@ pub enum Event {
         /// When to come back, in milliseconds; jitter is the receiver's to add.
         retry_after_ms: u32,
     },
+    /// The session has lost its link and is kept: it goes on with the next one, see
+    /// [`Session::begin_resume`](crate::Session::begin_resume) and
+    /// [`Session::accept_resume`](crate::Session::accept_resume). The link it had, if there still is one, is to be dropped.
+    Detached,
+    /// The session goes on, over another link.
+    Resumed,
+    /// At an acceptor, in place of the opening: the peer wants to continue another session on this link. This session
+    /// is over but for [`Session::refuse_resume`](crate::Session::refuse_resume).
+    ResumeAsked(Box<Resume>),
     /// A drain that this side asked for is done: nothing is outstanding, CLOSE goes out.
     Drained,
     /// The session is over. The last event.

@@ -24,6 +24,7 @@ mod flow;
 mod guard;
 mod inbox;
 mod message;
+mod resume;
 mod rtt;
 mod run;
 mod scheduler;
@@ -43,7 +44,8 @@ pub use error::{
 pub use event::{Event, ExchangeKey, Incoming, Opened, Peer, RequestId, StreamKey};
 pub use inbox::Inbox;
 pub use message::{Failure, Message};
-pub use session::Session;
-pub use settings::{Settings, SettingsError};
+pub use resume::{Counts, RESUME_TOKEN_LEN, Resume, SESSION_ID_LEN};
+pub use session::{LaneSet, Offer, ResumeError, Session};
+pub use settings::{MACHINE_LEN, PLACES_BYTES_MAX, RESUME_SECRET_LEN, ResumeKey, Settings, SettingsError};
 pub use stats::{ClassStats, Stats};
 pub use valkyrie_frame::{Batch, Class, ErrorCode, Extensions, Kind, Priority, Side, StreamId};

@@ -4,6 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;
 use valkyrie_frame::{MAX_PAYLOAD_BYTES, VERSION};
 
+use crate::resume::SESSION_ID_LEN;
 use crate::{Config, Limits};
 
 /// What one side announced. Values `id u16 | len u16 | value`, in any order, each once; unknown
@@ -34,7 +35,42 @@ pub struct Settings {
     pub min_ping_ms: u32,
     /// Who it says it is; up to 64 bytes, unauthenticated.
     pub node_id: Bytes,
+    /// How long it keeps a session without a link, in milliseconds; 0 for not at all.
+    pub resume_ms: u32,
+    /// How many bytes of unacknowledged frames it retains.
+    pub resume_bytes: u32,
+    /// From an acceptor: the session's id and secret. Not for logs.
+    pub resume_key: Option<ResumeKey>,
+    /// From an acceptor: locators where the same node listens, each ended by a line feed.
+    pub places: Bytes,
+    /// The same for two programs exactly when they run on one machine.
+    pub machine: Option<[u8; MACHINE_LEN]>,
 }
+
+/// What makes a session's tokens: its id, and a secret that is not for logs.
+//= protocol/resume.md#offer
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ResumeKey {
+    /// The session, as its acceptor names it.
+    pub session: [u8; SESSION_ID_LEN],
+    /// What both sides know and nobody else.
+    pub secret: [u8; RESUME_SECRET_LEN],
+}
+
+impl std::fmt::Debug for ResumeKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ResumeKey").finish_non_exhaustive()
+    }
+}
+
+/// Bytes of a session's secret.
+pub const RESUME_SECRET_LEN: usize = 32;
+
+/// Bytes that name a machine.
+pub const MACHINE_LEN: usize = 16;
+
+/// The most bytes of places: a handful of locators.
+pub const PLACES_BYTES_MAX: usize = 1024;
 
 impl Settings {
     /// What `config` announces.
@@ -56,6 +92,11 @@ impl Settings {
                 .as_millis()
                 .min(u128::from(u32::MAX)) as u32,
             node_id: config.node_id.clone(),
+            resume_ms: limits.resume_for.as_millis().min(u128::from(u32::MAX)) as u32,
+            resume_bytes: limits.resume_bytes,
+            resume_key: None,
+            places: Bytes::new(),
+            machine: config.machine,
         }
     }
 
@@ -80,6 +121,19 @@ impl Settings {
         put(id::WINDOW_CONNECTION, &self.window_connection.to_be_bytes());
         put(id::MIN_PING_MS, &self.min_ping_ms.to_be_bytes());
         put(id::NODE_ID, &self.node_id);
+        if self.resume_ms > 0 {
+            put(id::RESUME_MS, &self.resume_ms.to_be_bytes());
+            put(id::RESUME_BYTES, &self.resume_bytes.to_be_bytes());
+        }
+        if let Some(key) = &self.resume_key {
+            put(id::RESUME_KEY, &[&key.session[..], &key.secret].concat());
+        }
+        if !self.places.is_empty() {
+            put(id::PLACES, &self.places);
+        }
+        if let Some(machine) = &self.machine {
+            put(id::MACHINE, machine);
+        }
         put(id::GREASE, &[]);
         out.freeze()
     }
@@ -103,6 +157,11 @@ impl Settings {
             window_connection: 0,
             min_ping_ms: 0,
             node_id: Bytes::new(),
+            resume_ms: 0,
+            resume_bytes: 0,
+            resume_key: None,
+            places: Bytes::new(),
+            machine: None,
         };
         while !input.is_empty() {
             let (Some(id), Some(len)) = (input.first_chunk::<2>(), input.get(2..4)) else {
@@ -137,6 +196,23 @@ impl Settings {
                     });
                 }
                 id::NODE_ID => settings.node_id = Bytes::copy_from_slice(value),
+                id::RESUME_MS => settings.resume_ms = u32::from_be_bytes(fixed(id, value)?),
+                id::RESUME_BYTES => settings.resume_bytes = u32::from_be_bytes(fixed(id, value)?),
+                id::RESUME_KEY => {
+                    let key: [u8; SESSION_ID_LEN + RESUME_SECRET_LEN] = fixed(id, value)?;
+                    let mut session = [0; SESSION_ID_LEN];
+                    let mut secret = [0; RESUME_SECRET_LEN];
+                    session.copy_from_slice(&key[..SESSION_ID_LEN]);
+                    secret.copy_from_slice(&key[SESSION_ID_LEN..]);
+                    settings.resume_key = Some(ResumeKey { session, secret });
+                }
+                id::PLACES if value.len() > PLACES_BYTES_MAX => {
+                    let found = value.len();
+                    return Err(SettingsError::Length { id, found });
+                }
+                id::PLACES if core::str::from_utf8(value).is_err() => return Err(SettingsError::Value(id)),
+                id::PLACES => settings.places = Bytes::copy_from_slice(value),
+                id::MACHINE => settings.machine = Some(fixed(id, value)?),
                 _ => {}
             }
         }
@@ -172,6 +248,9 @@ impl Settings {
             if window < least {
                 return Err(SettingsError::Value(id));
             }
+        }
+        if self.resume_ms > 0 && self.resume_bytes < Limits::MIN_RESUME_BYTES {
+            return Err(SettingsError::Value(id::RESUME_BYTES));
         }
         Ok(())
     }
@@ -227,8 +306,13 @@ mod id {
     pub(super) const WINDOW_CONNECTION: u16 = 10;
     pub(super) const MIN_PING_MS: u16 = 11;
     pub(super) const NODE_ID: u16 = 12;
+    pub(super) const RESUME_MS: u16 = 13;
+    pub(super) const RESUME_BYTES: u16 = 14;
+    pub(super) const RESUME_KEY: u16 = 15;
+    pub(super) const PLACES: u16 = 16;
+    pub(super) const MACHINE: u16 = 17;
     /// One past the last known id.
-    pub(super) const KNOWN_END: u16 = 13;
+    pub(super) const KNOWN_END: u16 = 18;
     /// Reserved for being ignored.
     pub(super) const GREASE: u16 = 0x0A0A;
     pub(super) const REQUIRED: [u16; 10] = [

@@ -208,7 +208,13 @@ fn what_was_appended_since_a_mark_is_what_was_appended() {
     let large = Bytes::from(vec![5; 2000]);
     let small = Bytes::from_static(b"small");
     for before in [&[][..], &[&small], &[&large], &[&small, &large, &small]] {
-        for after in [&[][..], &[&small], &[&large], &[&large, &large], &[&small, &large, &small]] {
+        for after in [
+            &[][..],
+            &[&small],
+            &[&large],
+            &[&large, &large],
+            &[&small, &large, &small],
+        ] {
             let mut batch = Batch::default();
             for payload in before {
                 batch.push(header(), &[], Bytes::clone(payload)).unwrap();

@@ -6,6 +6,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use valkyrie_frame::{Class, Extensions, Flags, Group, Header, HeaderError, Kind, StreamId};
 
 use crate::control::{Credit, decode_failure, decode_reset, decode_u64};
+use crate::resume::counted_class;
 use crate::run::{is_run, run_len};
 use crate::stream::{Partial, Reset};
 use crate::{Budgets, Event, Limits, PeerMisbehaved, SessionError};
@@ -20,9 +21,27 @@ impl Session {
     /// [`SessionError`]: the peer is at fault and the session is closed; the rest of `input` is
     /// meaningless. An ERROR frame for the peer waits in [`Session::poll_transmit`].
     pub fn handle_input(&mut self, now: Instant, input: &mut BytesMut) -> Result<(), SessionError> {
-        if self.phase == Phase::Closed {
-            input.clear();
-            return Err(SessionError::Closed);
+        self.handle_lane_input(now, 0, input)
+    }
+
+    /// [`Session::handle_input`] for what has arrived on one lane of several; each has an input of its own.
+    ///
+    /// # Errors
+    /// As for [`Session::handle_input`].
+    pub fn handle_lane_input(
+        &mut self,
+        now: Instant,
+        lane: u8,
+        input: &mut BytesMut,
+    ) -> Result<(), SessionError> {
+        match self.phase {
+            Phase::Closed => {
+                input.clear();
+                return Err(SessionError::Closed);
+            }
+            // What comes behind its RESUME is for the session that it asked for.
+            Phase::Yielded => return Ok(()),
+            Phase::Opening | Phase::Open => {}
         }
         self.guard.tick(now);
         if self.phase != Phase::Opening {
@@ -32,8 +51,8 @@ impl Session {
         let mut result = Ok(());
         loop {
             let before = input.len();
-            result = result.and_then(|()| self.take_frames(now, input));
-            if result.is_err() || input.len() == before {
+            result = result.and_then(|()| self.take_frames(now, lane, input));
+            if result.is_err() || input.len() == before || self.phase == Phase::Yielded {
                 break;
             }
         }
@@ -55,7 +74,7 @@ impl Session {
         }
     }
 
-    fn take_frames(&mut self, now: Instant, input: &mut BytesMut) -> Result<(), SessionError> {
+    fn take_frames(&mut self, now: Instant, lane: u8, input: &mut BytesMut) -> Result<(), SessionError> {
         let whole = self.whole_frames(input)?;
         if whole == 0 {
             return Ok(());
@@ -67,7 +86,9 @@ impl Session {
                 && let Some(index) = self.run_stream(header.stream)
             {
                 let (len, frames) = run_len(&rest, &header);
+                self.check_link_lane(lane, header.kind, header.stream, &[])?;
                 self.count_received(header.stream, frames, len);
+                self.note_received(now, Some(header.stream.class()), frames, len);
                 self.deliver_run(index, rest.split_to(len), frames)?;
                 continue;
             }
@@ -82,7 +103,16 @@ impl Session {
             };
             let payload = rest.slice(head..total);
             rest.advance(total);
+            self.check_link_lane(lane, header.kind, header.stream, &payload)?;
             self.count_received(header.stream, 1, total);
+            if self.continuity.is_some() {
+                let class = counted_class(header.kind, header.stream, &payload);
+                self.note_received(now, class, 1, total);
+            }
+            if header.kind == Kind::CLOSE && self.phase == Phase::Open && !self.close_lane(lane) {
+                // The lanes end one by one, so that none of them cuts off another.
+                continue;
+            }
             self.handle_frame(now, &header, extensions, payload)?;
             if self.phase == Phase::Closed {
                 input.clear();
@@ -120,7 +150,7 @@ impl Session {
                 break;
             }
             end += header.frame_len();
-            if self.phase == Phase::Opening {
+            if self.awaits_opening {
                 // What follows the opening is judged by what the opening said.
                 break;
             }
@@ -135,7 +165,7 @@ impl Session {
             return Ok(None);
         };
         let max = self.config.limits.max_frame;
-        if self.phase == Phase::Opening {
+        if self.awaits_opening {
             self.check_opening(&header)?;
         } else if header.length > max {
             let error = HeaderError::Length {
@@ -150,11 +180,12 @@ impl Session {
     /// Before the opening a stranger gets one frame of one kind and a small size.
     fn check_opening(&self, header: &Header) -> Result<(), PeerMisbehaved> {
         let expected = match self.side {
-            valkyrie_frame::Side::Dialer => Kind::HELLO_ACK,
-            valkyrie_frame::Side::Acceptor => Kind::HELLO,
+            valkyrie_frame::Side::Dialer if self.phase == Phase::Open => header.kind == Kind::RESUME_ACK,
+            valkyrie_frame::Side::Dialer => header.kind == Kind::HELLO_ACK,
+            valkyrie_frame::Side::Acceptor => matches!(header.kind, Kind::HELLO | Kind::RESUME),
         };
         // A peer that refuses this side may say so, or take its leave, before it opens.
-        let allowed = header.kind == expected || matches!(header.kind, Kind::ERROR | Kind::CLOSE);
+        let allowed = expected || matches!(header.kind, Kind::ERROR | Kind::CLOSE);
         if !allowed || header.frame_len() > OPENING_BYTES_MAX || header.stream != StreamId::CONTROL {
             return Err(PeerMisbehaved::NoHello(header.kind));
         }

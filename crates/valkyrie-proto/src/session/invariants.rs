@@ -12,6 +12,7 @@ impl Session {
     /// or the application did.
     pub fn invariants(&self) -> Result<(), String> {
         let limits = &self.config.limits;
+        self.continuity_invariants()?;
         let mut unread = 0;
         let mut reassembly = 0;
         for (index, stream) in self.traffic.streams.iter() {

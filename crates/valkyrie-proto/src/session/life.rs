@@ -13,7 +13,7 @@ use crate::{
     Settings,
 };
 
-use super::{Phase, Session};
+use super::{LaneSet, Phase, Session};
 
 /// PINGs that wait for their PONG.
 #[derive(Debug)]
@@ -77,18 +77,21 @@ impl Session {
         payload: &[u8],
     ) -> Result<(), SessionError> {
         let kind = header.kind;
-        if kind == Kind::PING {
-            self.guard.ping(&self.config.budgets)?;
-        } else {
-            self.guard.control(&self.config.budgets)?;
+        match kind {
+            Kind::PING => self.guard.ping(&self.config.budgets)?,
+            // It has a budget of its own.
+            Kind::RESUME_ACK => {}
+            _ => self.guard.control(&self.config.budgets)?,
         }
         let malformed = PeerMisbehaved::Malformed(kind);
         match kind {
             Kind::HELLO | Kind::HELLO_ACK if self.phase == Phase::Opening => {
                 let settings = Settings::decode(payload)?;
                 self.last_input = now;
-                self.open_session(settings);
+                self.open_session(settings)?;
             }
+            Kind::RESUME if self.phase == Phase::Opening => self.handle_resume(payload)?,
+            Kind::RESUME_ACK if self.phase == Phase::Open => self.handle_resume_ack(now, payload)?,
             Kind::PING => {
                 let token = decode_u64(payload).ok_or(malformed)?;
                 let echo = Bytes::copy_from_slice(&token.to_be_bytes());
@@ -102,7 +105,14 @@ impl Session {
             Kind::ERROR => {
                 let failure = decode_failure(payload).ok_or(malformed)?;
                 self.clear_control();
-                self.end(CloseReason::Refused(failure));
+                // A session that is not continued is lost; nobody broke a rule.
+                //= protocol/resume.md#resuming
+                let lost = self.is_resuming() && failure.code == ErrorCode::RESUME_REFUSED;
+                self.end(if lost {
+                    CloseReason::LinkLost
+                } else {
+                    CloseReason::Refused(failure)
+                });
             }
             Kind::CLOSE => {
                 let failure = decode_failure(payload).ok_or(malformed)?;
@@ -118,12 +128,30 @@ impl Session {
         Ok(())
     }
 
-    fn open_session(&mut self, settings: Settings) {
+    fn open_session(&mut self, mut settings: Settings) -> Result<(), PeerMisbehaved> {
+        let theirs = settings.resume_key.take();
+        let ours = self.offer.take().unwrap_or_default();
+        if self.side == Side::Acceptor && theirs.is_some() {
+            return Err(PeerMisbehaved::Malformed(Kind::HELLO));
+        }
+        self.agree_on_resume(&settings, theirs.or(ours.key));
         self.phase = Phase::Open;
+        self.awaits_opening = false;
         self.send_credit = SendCredit::new(u64::from(settings.window_connection));
         self.opened.limit = u64::from(settings.max_streams);
         if self.side == Side::Acceptor {
-            self.push_hello(Kind::HELLO_ACK);
+            let mut answer = Settings::of(&self.config);
+            if self.is_resumable() {
+                answer.resume_key = ours.key;
+                answer.places = ours.places;
+            }
+            self.push_control(
+                Kind::HELLO_ACK,
+                StreamId::CONTROL,
+                Flags::NONE,
+                0,
+                answer.encode(),
+            );
         }
         // A frame that means nothing, so that peers stay able to pass over what they do not know.
         let grease = Kind::GREASE[settings.node_id.len() % Kind::GREASE.len()];
@@ -131,6 +159,29 @@ impl Session {
         self.peer = Some(Box::new(settings.clone()));
         self.events
             .push_back(Event::Connected(Box::new(Peer { settings })));
+        Ok(())
+    }
+
+    /// Forgets PINGs and PONGs that a link has lost, and those that wait for the wire. PINGs that somebody waits for
+    /// are kept, to be sent again.
+    pub(super) fn forget_pings(&mut self) {
+        self.control
+            .retain(|(header, _)| !matches!(header.kind, Kind::PING | Kind::PONG));
+        self.control_answers = self
+            .control
+            .iter()
+            .filter(|(header, _)| super::transmit::is_answer(header.kind))
+            .count();
+        self.pings
+            .waiting
+            .retain(|ping| matches!(ping.purpose, Purpose::User(_) | Purpose::Drain));
+    }
+
+    /// Sends the PINGs again that somebody waits for, under new numbers.
+    pub(super) fn ping_again(&mut self, now: Instant) {
+        for ping in core::mem::take(&mut self.pings.waiting) {
+            self.push_ping(now, ping.purpose);
+        }
     }
 
     /// Measures the round trip; [`Event::Pong`] answers.
@@ -139,7 +190,7 @@ impl Session {
     /// [`Refusal`] when the session is not open, or sixteen are under way already.
     pub fn ping(&mut self, now: Instant, token: u64) -> Result<(), Refusal> {
         match self.phase {
-            Phase::Opening => Err(Refusal::NotOpen),
+            Phase::Opening | Phase::Yielded => Err(Refusal::NotOpen),
             Phase::Closed => Err(Refusal::Closed),
             Phase::Open if self.pings.waiting.len() >= PINGS_WAITING_MAX => Err(Refusal::Blocked),
             Phase::Open => {
@@ -222,7 +273,7 @@ impl Session {
     }
 
     /// Forgets the control frames that have not gone out.
-    fn clear_control(&mut self) {
+    pub(super) fn clear_control(&mut self) {
         self.control.clear();
         self.control_answers = 0;
     }
@@ -235,7 +286,7 @@ impl Session {
         self.traffic.wake();
         match self.phase {
             Phase::Closed => return,
-            Phase::Opening => {
+            Phase::Opening | Phase::Yielded => {
                 self.close(now, Failure::new(ErrorCode::DRAINING, ""));
                 return;
             }
@@ -345,7 +396,12 @@ impl Session {
     fn close_with(&mut self, failure: Failure) {
         let payload = encode_failure(&failure);
         self.clear_control();
-        self.push_control(Kind::CLOSE, StreamId::CONTROL, Flags::NONE, 0, payload);
+        // Of a session without a link nobody hears.
+        if self.lanes == 1 && !self.is_detached() {
+            self.push_control(Kind::CLOSE, StreamId::CONTROL, Flags::NONE, 0, payload);
+        } else if !self.is_detached() {
+            self.farewell = Some(Box::new((LaneSet::ALL, payload)));
+        }
         self.end(CloseReason::Local(failure));
     }
 
@@ -388,11 +444,12 @@ impl Session {
     }
 
     /// Everything ends, for one reason. What has arrived may still be read.
-    fn end(&mut self, reason: CloseReason) {
+    pub(super) fn end(&mut self, reason: CloseReason) {
         if self.phase == Phase::Closed {
             return;
         }
         self.phase = Phase::Closed;
+        self.continuity = None;
         self.drain = None;
         self.close_reason = Some(Box::new(reason.clone()));
         self.timers = crate::timer::Timers::default();
@@ -459,9 +516,18 @@ impl Session {
         let limits = &self.config.limits;
         match self.phase {
             Phase::Closed => None,
-            Phase::Opening => Some(self.last_input + limits.handshake_timeout),
+            Phase::Opening | Phase::Yielded => Some(self.last_input + limits.handshake_timeout),
+            Phase::Open if self.is_detached() => [
+                self.timers.next(),
+                self.continuity_timeout(),
+                self.drain.as_ref().map(|drain| drain.until),
+            ]
+            .into_iter()
+            .flatten()
+            .min(),
             Phase::Open => [
                 self.timers.next(),
+                self.continuity_timeout(),
                 self.keepalive_timeout(),
                 self.critical_timeout(),
                 self.probe_timeout(),
@@ -503,7 +569,7 @@ impl Session {
     pub fn handle_timeout(&mut self, now: Instant) {
         match self.phase {
             Phase::Closed => return,
-            Phase::Opening => {
+            Phase::Opening | Phase::Yielded => {
                 let timeout = self.config.limits.handshake_timeout;
                 if now.saturating_duration_since(self.last_input) >= timeout {
                     let failure = Failure::new(ErrorCode::HANDSHAKE_TIMEOUT, "the opening took too long");
@@ -544,11 +610,18 @@ impl Session {
             }
         }
         self.critical_tick(now);
-        self.probe(now);
+        let detached = self.continuity_tick(now);
+        if self.phase == Phase::Closed {
+            self.debug_check();
+            return;
+        }
+        if !detached {
+            self.probe(now);
+        }
         if self.drain.as_ref().is_some_and(|drain| drain.until <= now) {
             self.events.push_back(Event::Drained);
             self.close_with(Failure::new(ErrorCode::OK, "the drain took too long"));
-        } else {
+        } else if !detached {
             self.check_keepalive(now);
         }
         self.debug_check();
@@ -562,6 +635,9 @@ impl Session {
         let timeout = self.config.keepalive.timeout;
         match self.unanswered() {
             Some(sent_at) if now.saturating_duration_since(sent_at) >= timeout => {
+                if self.detach(now) {
+                    return;
+                }
                 let failure = Failure::new(ErrorCode::TIMEOUT, "nothing was heard");
                 self.clear_control();
                 self.push_control(

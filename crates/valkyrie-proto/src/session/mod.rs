@@ -10,7 +10,9 @@ mod dormant;
 mod exchanges;
 mod input;
 mod invariants;
+mod lanes;
 mod life;
+mod resume;
 mod streams;
 mod traffic;
 mod transmit;
@@ -29,7 +31,11 @@ use crate::timer::Timers;
 use crate::{CloseReason, Config, Event, Refusal, Settings, Stats};
 
 use self::life::{DrainState, Pings};
+use self::resume::Continuity;
 use self::traffic::LazyTraffic;
+
+pub use self::lanes::LaneSet;
+pub use self::resume::{Offer, ResumeError};
 
 /// One side of a conversation over one ordered byte pipe. See the crate's first page.
 #[derive(Debug)]
@@ -67,6 +73,20 @@ pub struct Session {
     peer_draining: bool,
     wants_exchange: bool,
     wants_stream: bool,
+
+    /// At an acceptor: how this session may be continued, until the opening.
+    offer: Option<Box<Offer>>,
+    /// Where the session outlives its link.
+    continuity: Option<Box<Continuity>>,
+    /// Only the first frame of a link may come.
+    awaits_opening: bool,
+    lanes: u8,
+    /// Lanes that were not blocked when the session was last asked for frames.
+    free_lanes: LaneSet,
+    /// Lanes on which the peer has said CLOSE.
+    closed_lanes: u8,
+    /// Lanes on which our own CLOSE is still to be said, and what it says.
+    farewell: Option<Box<(LaneSet, Bytes)>>,
 }
 
 /// Where the conversation stands.
@@ -75,6 +95,8 @@ enum Phase {
     /// The peer's HELLO or HELLO_ACK has not come.
     Opening,
     Open,
+    /// Instead of the opening the peer asked to continue another session. Nothing more is read.
+    Yielded,
     /// Over; what is left in `control` may still go out.
     Closed,
 }
@@ -135,6 +157,13 @@ impl Session {
             peer_draining: false,
             wants_exchange: false,
             wants_stream: false,
+            offer: None,
+            continuity: None,
+            awaits_opening: true,
+            lanes: 1,
+            free_lanes: LaneSet::ALL,
+            closed_lanes: 0,
+            farewell: None,
             config,
         };
         if side == Side::Dialer {
@@ -218,6 +247,9 @@ impl Session {
         if self.traffic.exists() {
             self.traffic.arena.release();
             self.traffic.sleep();
+        }
+        if let Some(continuity) = &mut self.continuity {
+            continuity.ledger.shrink();
         }
     }
 

@@ -11,10 +11,12 @@ use valkyrie_frame::{Batch, Class, Flags, Header, Kind, Priority, StreamId, exte
 use crate::Event;
 use crate::config::CriticalRate;
 use crate::control::Credit;
+use crate::resume::counted_class;
 use crate::run::RUN_BYTES_MAX;
 use crate::stream::{OutMessage, Queued, is_counted};
 
-use super::{Phase, Session};
+use super::lanes::Outlet;
+use super::{LaneSet, Phase, Session};
 
 /// What a visit to a stream came to.
 enum Served {
@@ -34,30 +36,62 @@ impl Session {
     ///
     /// Call it when the wire is free: the less is in flight below, the truer the priorities.
     pub fn poll_transmit(&mut self, now: Instant, batch: &mut Batch, max_bytes: usize) -> bool {
+        self.poll_transmit_lane(now, batch, max_bytes, LaneSet::ALL)
+            .is_some()
+    }
+
+    /// [`Session::poll_transmit`] for a link with several lanes: frames of one lane only, and of none that is not
+    /// `free`. Says which lane they are for; `None` when nothing was appended.
+    pub fn poll_transmit_lane(
+        &mut self,
+        now: Instant,
+        batch: &mut Batch,
+        max_bytes: usize,
+        free: LaneSet,
+    ) -> Option<u8> {
         let before = batch.len();
         self.probe(now);
-        while batch.len() < max_bytes && self.transmit_next(now, batch, max_bytes) {}
+        let mut outlet = self.outlet(free);
+        while batch.len() < max_bytes && self.transmit_next(now, batch, max_bytes, &mut outlet) {}
         self.check_drained();
         self.debug_check();
-        batch.len() > before
+        outlet.lane.filter(|_| batch.len() > before)
     }
 
     /// Whether [`Session::poll_transmit`] has something to append.
     #[inline]
     pub fn wants_transmit(&self) -> bool {
-        if !self.control.is_empty() {
-            return true;
+        if let Some(wants) = self.continuity_wants_transmit() {
+            return wants;
         }
-        if self.phase != Phase::Open || !self.traffic.exists() {
+        if !self.control.is_empty() || self.farewell.is_some() {
+            return self.lanes == 1 || self.control_waits();
+        }
+        if self.phase != Phase::Open || !self.traffic.exists() || self.retains_all_it_may() {
             return false;
         }
         self.owes_credit()
-            || self.critical_ready()
+            || (self.critical_ready() && self.is_free(0))
             || self
                 .traffic
                 .scheduler
-                .pick(|class| self.may_send(class))
+                .pick(|class| self.may_send(class) && self.is_free(self.lane_of(class)))
                 .is_some()
+    }
+
+    /// Whether there are control frames for a lane that is not blocked.
+    #[cold]
+    fn control_waits(&self) -> bool {
+        let farewell = |lane| {
+            self.farewell
+                .as_ref()
+                .is_some_and(|farewell| farewell.0.contains(lane))
+        };
+        (0..self.lanes).any(|lane| self.is_free(lane) && farewell(lane))
+            || self
+                .control
+                .iter()
+                .any(|(header, payload)| self.is_free(self.control_lane(header.kind, header.stream, payload)))
     }
 
     #[inline]
@@ -82,28 +116,93 @@ impl Session {
         }
     }
 
-    fn transmit_next(&mut self, now: Instant, batch: &mut Batch, max_bytes: usize) -> bool {
-        if let Some((header, payload)) = self.control.pop_front() {
-            self.control_answers -= usize::from(is_answer(header.kind));
-            self.count_sent(header.stream.class(), 1, (Header::LEN + payload.len()) as u64);
-            push(batch, header, &[], payload);
+    fn transmit_next(
+        &mut self,
+        now: Instant,
+        batch: &mut Batch,
+        max_bytes: usize,
+        outlet: &mut Outlet,
+    ) -> bool {
+        if let Some(more) = self.transmit_continuity(batch, max_bytes, outlet) {
+            return more;
+        }
+        if !self.control.is_empty() && self.transmit_control(batch, outlet) {
             return true;
         }
-        if self.phase != Phase::Open || !self.traffic.exists() {
+        if self.farewell.is_some() {
+            return self.transmit_farewell(batch, outlet);
+        }
+        if self.phase != Phase::Open || !self.traffic.exists() || self.retains_all_it_may() {
             return false;
         }
-        if self.owes_credit() {
-            self.transmit_credit(now, batch);
+        if self.owes_credit() && self.transmit_credit(now, batch, outlet) {
             return true;
         }
-        if self.transmit_critical(now, batch) {
+        if outlet.would_take(0) && self.transmit_critical(now, batch) {
+            let _ = outlet.take(0);
             return true;
         }
-        let Some(class) = self.traffic.scheduler.pick(|class| self.may_send(class)) else {
+        let outlets = *outlet;
+        let next = self
+            .traffic
+            .scheduler
+            .pick(|class| self.may_send(class) && outlets.would_take(outlets.lane_of(class)));
+        let Some(class) = next else {
             return false;
         };
         if let Some(index) = self.traffic.scheduler.pop(class) {
+            let _ = outlet.take(outlet.lane_of(class));
             self.serve(index, class, batch, max_bytes);
+        }
+        true
+    }
+
+    /// The first control frame whose lane is not blocked. While as much is retained as may be, only those go that are
+    /// not counted.
+    fn transmit_control(&mut self, batch: &mut Batch, outlet: &mut Outlet) -> bool {
+        let uncounted_only = self.retains_all_it_may();
+        let place = if self.lanes == 1 && !uncounted_only {
+            Some(0).filter(|_| outlet.would_take(0))
+        } else {
+            self.control.iter().position(|(header, payload)| {
+                let lane = self.control_lane(header.kind, header.stream, payload);
+                outlet.would_take(lane)
+                    && !(uncounted_only && counted_class(header.kind, header.stream, payload).is_some())
+            })
+        };
+        let Some((header, payload)) = place.and_then(|place| self.control.remove(place)) else {
+            return false;
+        };
+        let _ = outlet.take(self.control_lane(header.kind, header.stream, &payload));
+        self.control_answers -= usize::from(is_answer(header.kind));
+        self.count_sent(header.stream.class(), 1, (Header::LEN + payload.len()) as u64);
+        let counted = counted_class(header.kind, header.stream, &payload);
+        let mark = batch.mark();
+        push(batch, header, &[], payload);
+        if let Some(class) = counted {
+            self.note_sent(class, 1, batch, mark);
+        }
+        true
+    }
+
+    /// CLOSE on the lanes where it has not been said.
+    fn transmit_farewell(&mut self, batch: &mut Batch, outlet: &mut Outlet) -> bool {
+        let Some(farewell) = &mut self.farewell else {
+            return false;
+        };
+        let (left, payload) = &mut **farewell;
+        let Some(lane) = (0..self.lanes).find(|&lane| left.contains(lane) && outlet.take(lane)) else {
+            return false;
+        };
+        *left = left.without(lane);
+        push(
+            batch,
+            Header::new(Kind::CLOSE, StreamId::CONTROL),
+            &[],
+            payload.clone(),
+        );
+        if (0..self.lanes).all(|lane| !left.contains(lane)) {
+            self.farewell = None;
         }
         true
     }
@@ -111,6 +210,7 @@ impl Session {
     /// Lets a stream send for a quantum, or until the batch is full.
     fn serve(&mut self, index: u32, class: Class, batch: &mut Batch, max_bytes: usize) {
         let start = batch.len();
+        let mark = batch.mark();
         let quantum = self.peer.as_deref().map_or(0, |peer| peer.max_frame as usize);
         let mut frames = 0;
         let served = loop {
@@ -126,6 +226,7 @@ impl Session {
         };
         let bytes = (batch.len() - start) as u64;
         self.count_sent(class, frames, bytes);
+        self.note_sent(class, frames, batch, mark);
         let data = self.may_send(Class::Data);
         self.traffic
             .scheduler
@@ -391,21 +492,43 @@ impl Session {
         self.check_over(index);
     }
 
-    /// One CREDIT frame with everything that is due.
-    fn transmit_credit(&mut self, now: Instant, batch: &mut Batch) {
+    /// One CREDIT frame, with everything that is due for the connection or for the streams of one class. `false` when
+    /// nothing is, or its lane is blocked.
+    //= protocol/resume.md#counts
+    fn transmit_credit(&mut self, now: Instant, batch: &mut Batch, outlet: &mut Outlet) -> bool {
         let mut payload = BytesMut::new();
-        if self.recv_window.is_due() {
-            Credit::Connection(self.recv_window.announce()).encode(&mut payload);
+        if outlet.would_take(0) {
+            if self.recv_window.is_due() {
+                Credit::Connection(self.recv_window.announce()).encode(&mut payload);
+            }
+            if self.streams_due() {
+                self.accepted.limit = u64::from(self.config.limits.max_streams) + self.accepted.ended;
+                Credit::Streams(self.accepted.limit).encode(&mut payload);
+            }
         }
-        if self.streams_due() {
-            self.accepted.limit = u64::from(self.config.limits.max_streams) + self.accepted.ended;
-            Credit::Streams(self.accepted.limit).encode(&mut payload);
-        }
+        let mut class = if payload.is_empty() {
+            None
+        } else {
+            Some(Class::Critical)
+        };
         let rtt = self.traffic.rtt.smoothed();
         let job_max = self.config.limits.window_job_max;
-        while payload.len() < CREDIT_FRAME_ENTRIES_MAX * Credit::LEN
-            && let Some(index) = self.traffic.credit_due.pop()
-        {
+        let mut place = self.traffic.credit_due.len();
+        while payload.len() < CREDIT_FRAME_ENTRIES_MAX * Credit::LEN && place > 0 {
+            place -= 1;
+            let Some(&index) = self.traffic.credit_due.get(place) else {
+                continue;
+            };
+            let Some(stream) = self.traffic.streams.at_mut(index) else {
+                self.traffic.credit_due.swap_remove(place);
+                continue;
+            };
+            let lane = outlet.lane_of(stream.class());
+            if class.is_some_and(|class| class != stream.class()) || !outlet.would_take(lane) {
+                // Its turn comes with the next frame.
+                continue;
+            }
+            self.traffic.credit_due.swap_remove(place);
             let Some(stream) = self.traffic.streams.at_mut(index) else {
                 continue;
             };
@@ -417,13 +540,19 @@ impl Session {
                 self.pings.traffic = true;
                 grow_window(stream, now, rtt, job_max);
             }
+            class = Some(stream.class());
             Credit::Stream(stream.id, stream.recv.window.announce()).encode(&mut payload);
         }
-        if !payload.is_empty() {
-            let header = Header::new(Kind::CREDIT, StreamId::CONTROL);
-            self.count_sent(Class::Critical, 1, (Header::LEN + payload.len()) as u64);
-            push(batch, header, &[], payload.freeze());
-        }
+        let Some(class) = class else {
+            return false;
+        };
+        let _ = outlet.take(outlet.lane_of(class));
+        let header = Header::new(Kind::CREDIT, StreamId::CONTROL);
+        self.count_sent(Class::Critical, 1, (Header::LEN + payload.len()) as u64);
+        let mark = batch.mark();
+        push(batch, header, &[], payload.freeze());
+        self.note_sent(class, 1, batch, mark);
+        true
     }
 
     fn critical_ready(&self) -> bool {
@@ -454,8 +583,10 @@ impl Session {
             return false;
         }
         let start = batch.len();
+        let mark = batch.mark();
         self.send_frame(index, batch);
         self.count_sent(Class::Critical, 1, (batch.len() - start) as u64);
+        self.note_sent(Class::Critical, 1, batch, mark);
         self.wake_sender(index);
         self.flush_cancels();
         true
@@ -501,7 +632,7 @@ impl Session {
 }
 
 /// Whether a control frame answers one of the peer's.
-fn is_answer(kind: Kind) -> bool {
+pub(super) fn is_answer(kind: Kind) -> bool {
     matches!(kind, Kind::PONG | Kind::STREAM_ACK)
 }
 
