@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
+use tokio::sync::Notify;
 use valkyrie_proto::Config;
 use valkyrie_security::handshake::{Gate, HandshakeLimits};
 use valkyrie_security::policy::{Policy, PolicyHandle};
@@ -100,8 +101,10 @@ impl EndpointBuilder {
     }
 
     /// What peers may do: a [`Policy`](valkyrie_security::policy::Policy), or a handle on one that is replaced later. Without this they may do
-    /// nothing, except on an endpoint that was told to take [plain](EndpointBuilder::plain) connections: those it lets
-    /// do everything.
+    /// nothing, except on an endpoint that was told to take [plain](EndpointBuilder::plain) connections. With
+    /// [`PlainRule::Always`] everybody may do everything, since nobody can be told apart. With
+    /// [`PlainRule::PeerCredentials`] peers may do what `valkyrie serve` gives without a policy: every account of the
+    /// machine may try the connection out, with [`diagnostics`](valkyrie_security::policy::Policy::diagnostics).
     pub fn policy(mut self, policy: impl Into<PolicyHandle>) -> Self {
         self.policy = Some(policy.into());
         self
@@ -159,8 +162,12 @@ impl EndpointBuilder {
         };
         let (policy, permissive) = match self.policy {
             Some(policy) => (policy, false),
-            None if self.plain == PlainRule::Never => (Policy::default().into(), false),
-            None => (PolicyHandle::new(Policy::allow_all()), true),
+            None => match self.plain {
+                PlainRule::Never => (Policy::default().into(), false),
+                // Whom the system names can be told apart, so to take them plain is not to let them do everything.
+                PlainRule::PeerCredentials => (Policy::diagnostics().into(), false),
+                PlainRule::Always => (PolicyHandle::new(Policy::allow_all()), true),
+            },
         };
         let secure = Arc::new(Secure {
             // Which tokens are taken is part of what peers may do.
@@ -176,6 +183,7 @@ impl EndpointBuilder {
             gate: Arc::new(Gate::new(self.handshake_limits, clock::now())),
             acceptors: Arc::default(),
             greetings: Mutex::default(),
+            greeted_all: Notify::new(),
         });
         Ok(Endpoint::new(Inner::new(
             self.transports,

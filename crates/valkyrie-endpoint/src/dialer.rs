@@ -198,9 +198,12 @@ impl Keeper {
     }
 
     fn give_up(&self, error: &ConnectError) {
-        let (text, culprit) = (error.to_string(), error.culprit());
-        self.publish
-            .send_replace(State::GaveUp(DialerError::GaveUp { text, culprit }));
+        let gave_up = DialerError::GaveUp {
+            text: error.to_string(),
+            culprit: error.culprit(),
+            code: error.code(),
+        };
+        self.publish.send_replace(State::GaveUp(gave_up));
     }
 }
 

@@ -372,6 +372,18 @@ impl ConnectError {
         }
     }
 
+    /// The code that says what this side or the other did not like; nothing where no peer came into it.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Handshake { source, .. } => Some(source.code()),
+            Self::Session {
+                reason: CloseReason::Refused(failure) | CloseReason::Peer(failure),
+                ..
+            } => Some(failure.code),
+            _ => None,
+        }
+    }
+
     /// Who is at fault.
     pub fn culprit(&self) -> Culprit {
         match self {
@@ -414,6 +426,8 @@ pub enum DialerError {
         text: String,
         /// Who was at fault for it.
         culprit: Culprit,
+        /// Its code where it has one, as [`ConnectError::code`] says.
+        code: Option<ErrorCode>,
     },
 }
 
@@ -421,6 +435,14 @@ impl DialerError {
     /// Whether waiting may help.
     pub fn is_transient(&self) -> bool {
         !matches!(self, Self::GaveUp { .. })
+    }
+
+    /// The code of the error that ended dialling, where there is one.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::GaveUp { code, .. } => *code,
+            Self::Down | Self::WaitedTooLong => None,
+        }
     }
 
     /// Who is at fault.

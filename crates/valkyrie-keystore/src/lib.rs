@@ -1,4 +1,4 @@
-//! Where a node keeps what `valkyrie-security` works with: its identity, whom it trusts, its policy and its audit log, as
+//! Where a node keeps what `valkyrie-security` works with: its identity, whom it trusts, its tokens and its audit log, as
 //! files in one directory.
 //!
 //! Security does no I/O; this crate does, and knows nothing of connections. It has no thread of its own: what changed on disk is read

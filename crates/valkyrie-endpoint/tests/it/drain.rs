@@ -6,6 +6,9 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use valkyrie_endpoint::{CallError, CloseReason, ConnectError, ListenError, Processed, Services};
 
+use valkyrie_transport::Transport;
+
+use crate::people::until;
 use crate::support::{Pair, within};
 
 /// A job that says when it runs and ends when it is told to.
@@ -90,4 +93,43 @@ async fn a_connection_can_be_drained_from_either_side() {
     let pair = Pair::new(services).await;
     let reason = within(pair.connection.drain()).await;
     assert_eq!(reason.culprit(), None, "{reason}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_waits_for_handshakes_in_progress() {
+    let (services, _told, _go) = jobs();
+    let pair = Pair::new(services).await;
+    let half_open = || pair.server.security_stats().admission.half_open;
+    // It says nothing, for which it is cut off after five seconds.
+    let _silent = pair
+        .transport
+        .dial(&"mem://server".parse().unwrap())
+        .await
+        .unwrap();
+    until(|| half_open() == 1).await;
+    let begun = tokio::time::Instant::now();
+    assert_eq!(pair.server.drain(Duration::from_secs(60)).await, 0);
+    assert!(begun.elapsed() >= Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(half_open(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_ends_handshakes_that_outlast_it() {
+    let (services, _told, _go) = jobs();
+    let pair = Pair::new(services).await;
+    let half_open = || pair.server.security_stats().admission.half_open;
+    let _silent = pair
+        .transport
+        .dial(&"mem://server".parse().unwrap())
+        .await
+        .unwrap();
+    until(|| half_open() == 1).await;
+    let begun = tokio::time::Instant::now();
+    assert_eq!(
+        pair.server.drain(Duration::from_secs(1)).await,
+        0,
+        "a handshake is no connection"
+    );
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    until(|| half_open() == 0).await;
 }

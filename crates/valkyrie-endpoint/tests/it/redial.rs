@@ -68,7 +68,7 @@ async fn attempts_back_off_up_to_the_bound() {
             other => break other,
         }
     };
-    let Err(DialerError::GaveUp { culprit, text }) = patient else {
+    let Err(DialerError::GaveUp { culprit, text, .. }) = patient else {
         panic!("{patient:?}")
     };
     assert_eq!(culprit, Culprit::Peer);

@@ -338,6 +338,40 @@ async fn a_dialer_that_meets_somebody_else_gives_up() {
     };
     assert!(!error.is_transient(), "{error}");
     assert!(error.to_string().contains("carol"), "{error}");
+    assert_eq!(error.code(), Some(ErrorCode::IDENTITY_UNTRUSTED), "{error}");
+}
+
+/// Two services of one server without a policy: whether a peer that the system names may call each.
+async fn permitted_without_a_policy(plain: PlainRule) -> [bool; 2] {
+    let build = |services| {
+        let builder = Endpoint::builder().transport(UdsTransport::default());
+        builder.services(services).plain(plain).build().unwrap()
+    };
+    let services = Services::builder()
+        .unary("echo", "echo", |_, payload| async move { Ok(payload) })
+        .unary("job", "run", |_, payload| async move { Ok(payload) })
+        .build()
+        .unwrap();
+    let (server, client) = (build(services), build(Services::default()));
+    let [_, _, uds] = places();
+    let uds = server.listen(&format!("{uds}-{plain:?}")).await.unwrap();
+    let connection = within(client.connect(&uds)).await.unwrap();
+    let mut permitted = [false; 2];
+    for (permitted, method) in permitted.iter_mut().zip([("echo", "echo"), ("job", "run")]) {
+        *permitted = match within(connection.call(method, "")).await {
+            Ok(_) => true,
+            Err(CallError::Failed(failure)) if failure.code == ErrorCode::PERMISSION_DENIED => false,
+            Err(error) => panic!("{error}"),
+        };
+    }
+    permitted
+}
+
+#[tokio::test]
+async fn without_a_policy_whom_the_system_names_may_try_the_connection_out_and_no_more() {
+    let by_name = permitted_without_a_policy(PlainRule::PeerCredentials).await;
+    assert_eq!(by_name, [true, false], "echo alone");
+    assert_eq!(permitted_without_a_policy(PlainRule::Always).await, [true, true]);
 }
 
 #[tokio::test(start_paused = true)]
