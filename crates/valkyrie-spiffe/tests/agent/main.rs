@@ -3,6 +3,7 @@
 //! The agent here is ours, and small: it gives what a test puts into it. No agent of SPIRE ran in these tests.
 
 mod agent;
+mod environment;
 mod faults;
 
 mod meeting;
