@@ -231,7 +231,9 @@ impl Keystore {
         }
         state.seen_trust = on_disk;
         let trust = TrustFiles::read(&self.home)?.trust(&self.home, own_pin(state.keys.ring()))?;
-        self.trust.store(state.rules.apply(trust));
+        // What was found out about signatures holds whatever the files say now.
+        self.trust
+            .update(|before| state.rules.apply(trust).with_verified_by(before));
         Ok(true)
     }
 

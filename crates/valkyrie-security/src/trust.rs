@@ -95,6 +95,14 @@ impl Trust {
         self
     }
 
+    /// With what `earlier` found out about the signatures of documents, for trust that was read anew in its place. Whether
+    /// those are good depends on the documents alone; whom to believe is decided by this trust, as before.
+    #[must_use]
+    pub fn with_verified_by(mut self, earlier: &Self) -> Self {
+        self.verified = Arc::clone(&earlier.verified);
+        self
+    }
+
     /// With these pins and no other.
     #[must_use]
     pub fn with_pins(mut self, pins: Pins) -> Self {

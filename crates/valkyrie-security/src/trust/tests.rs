@@ -414,6 +414,15 @@ fn a_document_is_checked_once_and_judged_every_time() {
     ));
     assert_eq!(trust.verified.len(), 1);
 
+    // Trust that was read anew shares it too where it is told, and is of its own mind all the same.
+    let anew = pinning(&classical(1)).with_verified_by(&trust);
+    assert_eq!(anew.verified.len(), 1);
+    judge(&anew, &shows(&ada())).unwrap();
+    assert!(matches!(
+        judge(&Trust::default().with_verified_by(&anew), &shows(&ada())),
+        Err(TrustError::Unknown(_) | TrustError::Untrusted { .. })
+    ));
+
     // What was refused is not remembered.
     let mut forged = ada().as_bytes().to_vec();
     *forged.last_mut().unwrap() ^= 1;
