@@ -30,9 +30,11 @@ pub async fn echo(harness: Harness) {
 /// 64 MiB in each direction at once, by a reader task and a writer task at each end.
 pub async fn large(harness: Harness) {
     let (dialled, accepted) = harness.pair().await;
+    // Both ends are held until all is done: one that has everything and is dropped may take along what it sent.
+    let ends = [End::new(dialled), End::new(accepted)];
     let mut tasks = tokio::task::JoinSet::new();
-    for end in [End::new(dialled), End::new(accepted)] {
-        let writer = end.clone();
+    for end in &ends {
+        let (writer, end) = (end.clone(), end.clone());
         tasks.spawn(async move {
             writer
                 .send_pattern(Lane::FIRST, 0, LARGE_BYTES, LARGE_WRITE_BYTES)

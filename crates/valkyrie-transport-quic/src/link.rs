@@ -1,0 +1,309 @@
+//! One QUIC connection as a link of five lanes.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use quinn::{Connection, ReadError, VarInt, WriteError};
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
+use valkyrie_transport::tls::EXPORTER_LABEL;
+use valkyrie_transport::{Capabilities, Lane, Link, READ_SPARE_BYTES_MIN, reserve_for_read};
+
+use crate::error::QuicError;
+use crate::lanes::{Ended, LANES, LaneStream, LaneStreams, close_code};
+use crate::options::SCHEME;
+
+pub(crate) struct QuicLink {
+    connection: Connection,
+    lanes: LaneStreams,
+    peer: SocketAddr,
+    binding: Option<[u8; 32]>,
+    ours: Ours,
+    /// What the peer may have under way is still little, because nothing says that the link is wanted.
+    unproven: Option<Unproven>,
+}
+
+/// Our direction, on all lanes.
+enum Ours {
+    Open,
+    /// Finished, and waiting for the peer to acknowledge it all. Boxed once in the life of a link.
+    Closing(Pin<Box<dyn Future<Output = io::Result<()>> + Send>>),
+    Closed,
+}
+
+struct Unproven {
+    read: usize,
+    receive_window: VarInt,
+}
+
+impl QuicLink {
+    pub(crate) fn dialled(connection: Connection, lanes: LaneStreams) -> Self {
+        Self::new(connection, lanes, None)
+    }
+
+    /// `receive_window` is what the link allows the peer over all lanes once somebody uses it.
+    pub(crate) fn accepted(connection: Connection, lanes: LaneStreams, receive_window: VarInt) -> Self {
+        let unproven = Unproven {
+            read: 0,
+            receive_window,
+        };
+        Self::new(connection, lanes, Some(unproven))
+    }
+
+    fn new(connection: Connection, lanes: LaneStreams, unproven: Option<Unproven>) -> Self {
+        let mut binding = [0; 32];
+        //= protocol/security.md#bound-channels
+        let exported = connection.export_keying_material(&mut binding, EXPORTER_LABEL, b"");
+        let remote = connection.remote_address();
+        Self {
+            // An IPv4 peer of a listener for both families is one peer, whichever family it came by.
+            peer: SocketAddr::new(remote.ip().to_canonical(), remote.port()),
+            binding: exported.is_ok().then_some(binding),
+            connection,
+            lanes,
+            ours: Ours::Open,
+            unproven,
+        }
+    }
+
+    /// Somebody uses a lane beside the first, which comes after the handshake above, or has read more than one: what
+    /// the peer may have under way is no longer little.
+    fn used(&mut self, lane: Lane, read: usize) {
+        let Some(unproven) = &mut self.unproven else {
+            return;
+        };
+        unproven.read = unproven.read.saturating_add(read);
+        if lane != Lane::FIRST || unproven.read > UNPROVEN_READ_BYTES_MAX {
+            self.connection.set_receive_window(unproven.receive_window);
+            self.unproven = None;
+        }
+    }
+
+    fn lane(&mut self, lane: Lane) -> io::Result<&mut LaneStream> {
+        lane.check(LANES)?;
+        self.lanes
+            .get_mut(usize::from(lane.0))
+            .ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    }
+
+    /// A lane that the peer reset or stopped: nothing on the link can be relied on after that.
+    fn disputed(&self) -> io::Error {
+        self.connection.close(close_code::LANES, b"");
+        QuicError::WrongLanes.into()
+    }
+}
+
+impl Link for QuicLink {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+            .with_lanes(LANES)
+            .with_secure(true)
+            .with_vectored(true)
+    }
+
+    fn peer(&self) -> String {
+        format!("{SCHEME} {}", self.peer)
+    }
+
+    fn peer_address(&self) -> Option<IpAddr> {
+        Some(self.peer.ip())
+    }
+
+    fn channel_binding(&self) -> Option<[u8; 32]> {
+        self.binding
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, lane: Lane, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
+        lane.check(LANES)?;
+        self.used(lane, 0);
+        let stream = self.lane(lane)?;
+        match stream.ended {
+            Some(Ended::Finished) => return Poll::Ready(Ok(0)),
+            Some(Ended::Reset) => return Poll::Ready(Err(QuicError::WrongLanes.into())),
+            None => {}
+        }
+        match ready!(read(stream, cx, buf)) {
+            Ok(0) => {
+                stream.ended = Some(Ended::Finished);
+                Poll::Ready(Ok(0))
+            }
+            Ok(count) => {
+                self.used(lane, count);
+                Poll::Ready(Ok(count))
+            }
+            Err(ReadError::Reset(_)) => {
+                stream.ended = Some(Ended::Reset);
+                Poll::Ready(Err(self.disputed()))
+            }
+            Err(error) => Poll::Ready(Err(QuicError::from(error).into())),
+        }
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        lane: Lane,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        lane.check(LANES)?;
+        if !matches!(self.ours, Ours::Open) {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        self.used(lane, 0);
+        let stream = self.lane(lane)?;
+        let mut pieces = Pieces::new(bufs);
+        let mut taken = 0;
+        while let Some(piece) = pieces.next() {
+            let offered = piece.len();
+            let mut piece = [piece];
+            let polled = pin!(stream.send.write_chunks(&mut piece)).poll(cx);
+            match polled {
+                Poll::Ready(Ok(written)) => {
+                    taken += written.bytes;
+                    if written.bytes < offered {
+                        break;
+                    }
+                }
+                _ if taken > 0 => break,
+                Poll::Ready(Err(WriteError::Stopped(_))) => return Poll::Ready(Err(self.disputed())),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(QuicError::from(error).into())),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Ours::Open = self.ours {
+            self.lanes.iter_mut().for_each(LaneStream::finish);
+            let acknowledged = self.lanes.each_ref().map(|lane| lane.send.stopped());
+            self.ours = Ours::Closing(Box::pin(async move {
+                let all = async {
+                    for acknowledged in acknowledged {
+                        match acknowledged.await.map_err(QuicError::from) {
+                            // Having read everything to its end is more than having acknowledged it.
+                            Ok(None) | Err(QuicError::Done) => {}
+                            Ok(Some(_)) => return Err(QuicError::WrongLanes.into()),
+                            Err(error) => return Err(error.into()),
+                        }
+                    }
+                    Ok(())
+                };
+                timeout(CLOSE_TIMEOUT, all)
+                    .await
+                    .unwrap_or_else(|_| Err(QuicError::Silent.into()))
+            }));
+        }
+        if let Ours::Closing(acknowledged) = &mut self.ours {
+            ready!(acknowledged.as_mut().poll(cx))?;
+            self.ours = Ours::Closed;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for QuicLink {
+    fn drop(&mut self) {
+        let all_read = self.lanes.iter().all(|lane| lane.ended == Some(Ended::Finished));
+        let code = match all_read {
+            true => close_code::DONE,
+            false => close_code::DROPPED,
+        };
+        self.connection.close(code, b"");
+    }
+}
+
+/// Reads what is waiting into the spare room of `buf`, and makes room only when something is.
+fn read(stream: &mut LaneStream, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<Result<usize, ReadError>> {
+    let mut count = 0;
+    if buf.capacity() - buf.len() < READ_SPARE_BYTES_MIN {
+        // The library holds what has arrived already, and hands its first piece over without a buffer of ours.
+        let first = ready!(pin!(stream.recv.read_chunk(READ_SPARE_BYTES_MIN, true)).poll(cx))?;
+        let Some(first) = first else {
+            return Poll::Ready(Ok(0));
+        };
+        reserve_for_read(buf);
+        buf.extend_from_slice(&first.bytes);
+        count = first.bytes.len();
+    }
+    let rest = pin!(stream.recv.read_buf(buf)).poll(cx);
+    match rest {
+        Poll::Ready(Ok(more)) => Poll::Ready(Ok(count + more)),
+        // Whatever it is, it will be said again.
+        _ if count > 0 => Poll::Ready(Ok(count)),
+        Poll::Ready(Err(error)) => Poll::Ready(Err(read_error(error))),
+        Poll::Pending => Poll::Pending,
+    }
+}
+
+/// The library's error, out of the one it is wrapped in.
+fn read_error(error: io::Error) -> ReadError {
+    error
+        .into_inner()
+        .and_then(|inner| inner.downcast::<ReadError>().ok())
+        .map_or(ReadError::ClosedStream, |error| *error)
+}
+
+/// What is offered, as pieces that the library can keep until they are acknowledged.
+///
+/// It keeps what it is given, so bytes that are only lent must be copied: many small ones into one piece, which is one
+/// allocation, however many messages there are, and few pieces for the library to look through.
+struct Pieces<'a, 'b> {
+    bufs: &'a [IoSlice<'b>],
+    /// Where in the first of `bufs` the next piece begins.
+    at: usize,
+    left: usize,
+}
+
+impl<'a, 'b> Pieces<'a, 'b> {
+    fn new(bufs: &'a [IoSlice<'b>]) -> Self {
+        let left = bufs.iter().map(|buf| buf.len()).sum();
+        Self { bufs, at: 0, left }
+    }
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.left == 0 {
+            return None;
+        }
+        let mut piece = Vec::with_capacity(self.left.min(PIECE_BYTES_MAX));
+        while let [buf, rest @ ..] = self.bufs {
+            let room = PIECE_BYTES_MAX - piece.len();
+            let fresh = buf.get(self.at..).unwrap_or_default();
+            match fresh.get(..room) {
+                Some(fits) if fresh.len() > room => {
+                    piece.extend_from_slice(fits);
+                    self.at += room;
+                    break;
+                }
+                _ => {
+                    piece.extend_from_slice(fresh);
+                    (self.bufs, self.at) = (rest, 0);
+                }
+            }
+        }
+        self.left -= piece.len();
+        Some(Bytes::from(piece))
+    }
+}
+
+/// The largest piece: 16 KiB. What does not fit the send window was copied for nothing, so a piece should be small
+/// beside it; and the library gives the room of a piece back when all of it is acknowledged.
+const PIECE_BYTES_MAX: usize = 16 * 1024;
+
+/// What the peer of an accepted link may have under way, over all lanes, before the link is used: 64 KiB.
+///
+/// Links whose peer has not said yet who it is are held by the thousand under attack, and each may fill its window.
+/// A link counts as used when a lane beside the first is read or written, or more than a handshake was read.
+pub const FIRST_RECEIVE_WINDOW_BYTES: u32 = 64 * 1024;
+
+/// More than any handshake of the protocol above has, all its messages together, and little beside the first window.
+const UNPROVEN_READ_BYTES_MAX: usize = 16 * 1024;
+
+/// How long closing waits for the peer to acknowledge what was written: a few lost packets and their repetition. A peer
+/// that is silent for longer is gone.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
