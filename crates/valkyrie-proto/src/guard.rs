@@ -18,6 +18,8 @@ pub(crate) struct Guard {
     idle: u32,
     tiny_fragments: u32,
     critical_bytes: u32,
+    /// How many windows' budgets may be spent in this one.
+    windows: u32,
 }
 
 impl Guard {
@@ -31,7 +33,14 @@ impl Guard {
             idle: 0,
             tiny_fragments: 0,
             critical_bytes: 0,
+            windows: 1,
         }
+    }
+
+    /// The session goes on over another link: what the peer sent before, at its own pace, comes again at once.
+    pub(crate) fn resumed(&mut self, now: Instant) {
+        *self = Self::new(now);
+        self.windows = REPLAY_WINDOWS;
     }
 
     /// Begins a new window when the old one is over.
@@ -43,12 +52,17 @@ impl Guard {
     }
 
     pub(crate) fn ping(&mut self, budgets: &Budgets) -> Result<(), PeerMisbehaved> {
-        spend(&mut self.pings, 1, budgets.pings, PeerMisbehaved::TooManyPings)
+        self.spend(
+            |guard| &mut guard.pings,
+            1,
+            budgets.pings,
+            PeerMisbehaved::TooManyPings,
+        )
     }
 
     pub(crate) fn cancel(&mut self, budgets: &Budgets) -> Result<(), PeerMisbehaved> {
-        spend(
-            &mut self.cancels,
+        self.spend(
+            |guard| &mut guard.cancels,
             1,
             budgets.cancels,
             PeerMisbehaved::TooManyCancels,
@@ -56,8 +70,8 @@ impl Guard {
     }
 
     pub(crate) fn control(&mut self, budgets: &Budgets) -> Result<(), PeerMisbehaved> {
-        spend(
-            &mut self.controls,
+        self.spend(
+            |guard| &mut guard.controls,
             1,
             budgets.controls,
             PeerMisbehaved::TooManyControls,
@@ -65,8 +79,8 @@ impl Guard {
     }
 
     pub(crate) fn credit(&mut self, budgets: &Budgets) -> Result<(), PeerMisbehaved> {
-        spend(
-            &mut self.credits,
+        self.spend(
+            |guard| &mut guard.credits,
             1,
             budgets.credits,
             PeerMisbehaved::TooManyControls,
@@ -74,12 +88,17 @@ impl Guard {
     }
 
     pub(crate) fn idle(&mut self, budgets: &Budgets) -> Result<(), PeerMisbehaved> {
-        spend(&mut self.idle, 1, budgets.idle, PeerMisbehaved::TooManyIdle)
+        self.spend(
+            |guard| &mut guard.idle,
+            1,
+            budgets.idle,
+            PeerMisbehaved::TooManyIdle,
+        )
     }
 
     pub(crate) fn tiny_fragment(&mut self, budgets: &Budgets) -> Result<(), PeerMisbehaved> {
-        spend(
-            &mut self.tiny_fragments,
+        self.spend(
+            |guard| &mut guard.tiny_fragments,
             1,
             budgets.tiny_fragments,
             PeerMisbehaved::TinyFragments,
@@ -87,20 +106,32 @@ impl Guard {
     }
 
     pub(crate) fn critical(&mut self, bytes: u32, budgets: &Budgets) -> Result<(), PeerMisbehaved> {
-        spend(
-            &mut self.critical_bytes,
+        self.spend(
+            |guard| &mut guard.critical_bytes,
             bytes,
             budgets.critical_bytes,
             PeerMisbehaved::TooMuchCritical,
         )
     }
-}
 
-#[inline]
-fn spend(count: &mut u32, cost: u32, budget: u32, fault: PeerMisbehaved) -> Result<(), PeerMisbehaved> {
-    *count = count.saturating_add(cost);
-    if *count > budget { Err(fault) } else { Ok(()) }
+    #[inline]
+    fn spend(
+        &mut self,
+        count: impl Fn(&mut Self) -> &mut u32,
+        cost: u32,
+        budget: u32,
+        fault: PeerMisbehaved,
+    ) -> Result<(), PeerMisbehaved> {
+        let budget = budget.saturating_mul(self.windows);
+        let count = count(self);
+        *count = count.saturating_add(cost);
+        if *count > budget { Err(fault) } else { Ok(()) }
+    }
 }
 
 /// The time that a budget is for.
 const WINDOW: Duration = Duration::from_secs(1);
+
+/// What is sent again is what was not acknowledged: the frames of two seconds, a way there and back, and as long as it
+/// took to find out that the link is broken, during which what lies below a link fills up.
+const REPLAY_WINDOWS: u32 = 8;

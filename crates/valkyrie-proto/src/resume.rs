@@ -189,8 +189,9 @@ impl Ledger {
             return;
         }
         self.sent.0[class.index()] += u64::from(frames);
-        let retained = &mut self.retained.get_or_insert_default()[class.index()];
-        self.retained_bytes += retained.keep(frames, batch, mark);
+        let acked = self.acked;
+        let retained = self.retained.get_or_insert_with(|| Retained::behind(acked));
+        self.retained_bytes += retained[class.index()].keep(frames, batch, mark);
     }
 
     /// The peer has received so much. `false` when that cannot be.
@@ -244,6 +245,9 @@ impl Ledger {
                     "class {place} let go of frames that were not acknowledged"
                 ));
             }
+            if self.acked.0[place] == self.sent.0[place] && retained.frames() > 0 {
+                return Err(format!("class {place} retains what was acknowledged"));
+            }
         }
         if self.retained.is_some() && bytes != self.retained_bytes {
             return Err(format!(
@@ -286,6 +290,14 @@ enum Data {
 }
 
 impl Retained {
+    /// Nothing, where the peer has all that was sent.
+    fn behind(acked: Counts) -> Box<[Self; Class::COUNT]> {
+        Box::new(acked.0.map(|first| Self {
+            first,
+            ..Self::default()
+        }))
+    }
+
     fn frames(&self) -> u64 {
         self.chunks.iter().map(|chunk| chunk.frames).sum::<u64>() + self.open_frames
     }

@@ -26,6 +26,9 @@ impl Session {
 
     /// [`Session::handle_input`] for what has arrived on one lane of several; each has an input of its own.
     ///
+    /// What has overtaken the opening on another lane than the first is left in `input`, see
+    /// [`Session::awaits_opening`].
+    ///
     /// # Errors
     /// As for [`Session::handle_input`].
     pub fn handle_lane_input(
@@ -41,6 +44,12 @@ impl Session {
             }
             // What comes behind its RESUME is for the session that it asked for.
             Phase::Yielded => return Ok(()),
+            Phase::Opening | Phase::Open if self.awaits_opening && lane != 0 => return Ok(()),
+            // The link is given up, and what still comes on it comes again on the next.
+            Phase::Open if self.is_detached() && !self.awaits_opening => {
+                input.clear();
+                return Ok(());
+            }
             Phase::Opening | Phase::Open => {}
         }
         self.guard.tick(now);
@@ -109,7 +118,8 @@ impl Session {
                 let class = counted_class(header.kind, header.stream, &payload);
                 self.note_received(now, class, 1, total);
             }
-            if header.kind == Kind::CLOSE && self.phase == Phase::Open && !self.close_lane(lane) {
+            let ends_lane = header.kind == Kind::CLOSE && !self.awaits_opening;
+            if ends_lane && self.phase == Phase::Open && !self.close_lane(lane) {
                 // The lanes end one by one, so that none of them cuts off another.
                 continue;
             }

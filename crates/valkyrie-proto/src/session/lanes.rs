@@ -88,6 +88,12 @@ impl Session {
         self.free_lanes = LaneSet::ALL;
     }
 
+    /// Whether nothing but the first frame of the link is taken, and nothing from other lanes than the first: what has
+    /// overtaken it there waits, and is to be handed over again once this is `false`.
+    pub const fn awaits_opening(&self) -> bool {
+        self.awaits_opening
+    }
+
     /// How many lanes it uses.
     pub const fn lanes(&self) -> u8 {
         self.lanes
@@ -131,6 +137,9 @@ impl Session {
         stream: StreamId,
         payload: &[u8],
     ) -> Result<(), PeerMisbehaved> {
+        if self.is_lane_closed(lane) {
+            return Err(PeerMisbehaved::UnexpectedFrame(kind));
+        }
         if self.lanes == 1 || kind == Kind::CLOSE || self.control_lane(kind, stream, payload) == lane {
             return Ok(());
         }

@@ -276,6 +276,7 @@ impl Session {
     pub(super) fn clear_control(&mut self) {
         self.control.clear();
         self.control_answers = 0;
+        self.farewell = None;
     }
 
     /// Asks the peer to begin nothing new and closes once everything that runs has ended, or after
@@ -348,6 +349,8 @@ impl Session {
             .any(|(_, stream)| stream.id.is_lane() && stream.has_work());
         if self.phase == Phase::Open
             && self.is_drain_final()
+            // A CLOSE in front of what has to be sent again would end it for good.
+            && self.is_caught_up()
             // The peer must hear of both phases before the CLOSE.
             && self.control.is_empty()
             && self.traffic.incoming.live() == 0
@@ -400,7 +403,15 @@ impl Session {
         if self.lanes == 1 && !self.is_detached() {
             self.push_control(Kind::CLOSE, StreamId::CONTROL, Flags::NONE, 0, payload);
         } else if !self.is_detached() {
-            self.farewell = Some(Box::new((LaneSet::ALL, payload)));
+            // A dialler has said HELLO, so that the acceptor waits for all lanes. A dialler that has heard nothing yet
+            // waits for one only.
+            let opened = self.phase == Phase::Open || self.side == Side::Dialer;
+            let lanes = if opened {
+                LaneSet::ALL
+            } else {
+                LaneSet::NONE.with(0)
+            };
+            self.farewell = Some(Box::new((lanes, payload)));
         }
         self.end(CloseReason::Local(failure));
     }

@@ -133,7 +133,8 @@ impl Session {
 
     /// What both sides have said makes it so, or not.
     pub(super) fn agree_on_resume(&mut self, settings: &Settings, key: Option<ResumeKey>) {
-        let ours = self.config.limits.resume_for;
+        // As the peer was told it, in whole milliseconds.
+        let ours = Duration::from_millis(u64::from(Settings::of(&self.config).resume_ms));
         let theirs = Duration::from_millis(u64::from(settings.resume_ms));
         let Some(key) = key.filter(|_| !ours.is_zero() && !theirs.is_zero()) else {
             return;
@@ -166,7 +167,8 @@ impl Session {
 
     /// `false` when there is nothing to go on with.
     pub(super) fn detach(&mut self, now: Instant) -> bool {
-        if self.phase != Phase::Open {
+        // Where CLOSE has come on some lane, the peer keeps nothing that could go on.
+        if self.phase != Phase::Open || self.closed_lanes != 0 {
             return false;
         }
         let Some(continuity) = &mut self.continuity else {
@@ -174,7 +176,8 @@ impl Session {
         };
         let give_up = match continuity.attachment {
             Attachment::Attached => now + continuity.keep_for,
-            Attachment::Detached(give_up) | Attachment::Resuming(_, give_up) => give_up,
+            Attachment::Detached(_) => return true,
+            Attachment::Resuming(_, give_up) => give_up,
         };
         continuity.attachment = Attachment::Detached(give_up);
         continuity.greeting = None;
@@ -182,7 +185,7 @@ impl Session {
         continuity.tell_due = None;
         continuity.tell_now = false;
         self.forget_pings();
-        self.closed_lanes = 0;
+        self.awaits_opening = false;
         self.events.push_back(Event::Detached);
         true
     }
@@ -265,6 +268,7 @@ impl Session {
         };
         continuity.attachment = Attachment::Attached;
         self.awaits_opening = false;
+        self.guard.resumed(now);
         continuity.resumes = continuity.resumes.saturating_add(1);
         let all = continuity.ledger.sent();
         continuity.replay = (received != all).then(|| Box::new(received.0));
@@ -280,6 +284,12 @@ impl Session {
             return Err(PeerMisbehaved::UnexpectedFrame(Kind::RESUME_ACK));
         };
         let counts = Counts::decode(payload).ok_or(PeerMisbehaved::Malformed(Kind::RESUME_ACK))?;
+        // What has not been sent again yet cannot have come.
+        if let Some(replay) = &continuity.replay
+            && replay.iter().zip(&counts.0).any(|(next, count)| count > next)
+        {
+            return Err(PeerMisbehaved::Counts);
+        }
         if !continuity.ledger.acknowledge(counts) {
             return Err(PeerMisbehaved::Counts);
         }
@@ -358,16 +368,24 @@ impl Session {
                 }
                 let _ = outlet.take(lane);
                 *next = continuity.ledger.replay(class, *next, batch, max_bytes);
+                if **replay == sent.0 {
+                    continuity.replay = None;
+                }
                 return Some(true);
-            }
-            if replay.iter().zip(&sent.0).all(|(next, sent)| next == sent) {
-                continuity.replay = None;
-                return None;
             }
             // The lanes that have something to repeat are blocked; what is new waits behind it.
             return Some(false);
         }
         None
+    }
+
+    /// Whether everything that was sent has at least been handed to the link that there is now.
+    pub(super) fn is_caught_up(&self) -> bool {
+        self.continuity.as_ref().is_none_or(|continuity| {
+            continuity.attachment == Attachment::Attached
+                && continuity.greeting.is_none()
+                && continuity.replay.is_none()
+        })
     }
 
     /// Whether as much is under way as may be retained: only what is not counted goes now.
@@ -383,12 +401,13 @@ impl Session {
     pub(super) fn continuity_wants_transmit(&self) -> Option<bool> {
         let continuity = self.continuity.as_ref()?;
         if continuity.greeting.is_some() {
-            return Some(true);
+            return Some(self.is_free(0));
         }
         if continuity.attachment != Attachment::Attached {
             return Some(false);
         }
-        if continuity.tell_now || continuity.ledger.untold_bytes() >= continuity.tell_at {
+        let tells = continuity.tell_now || continuity.ledger.untold_bytes() >= continuity.tell_at;
+        if tells && self.is_free(0) {
             return Some(true);
         }
         if let Some(replay) = &continuity.replay {

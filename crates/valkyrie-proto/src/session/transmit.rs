@@ -64,13 +64,14 @@ impl Session {
         if let Some(wants) = self.continuity_wants_transmit() {
             return wants;
         }
-        if !self.control.is_empty() || self.farewell.is_some() {
-            return self.lanes == 1 || self.control_waits();
+        let waits = !self.control.is_empty() || self.farewell.is_some();
+        if waits && (self.is_unhindered() || self.control_waits()) {
+            return true;
         }
         if self.phase != Phase::Open || !self.traffic.exists() || self.retains_all_it_may() {
             return false;
         }
-        self.owes_credit()
+        (self.owes_credit() && (self.lanes == 1 || self.credit_waits()))
             || (self.critical_ready() && self.is_free(0))
             || self
                 .traffic
@@ -79,7 +80,25 @@ impl Session {
                 .is_some()
     }
 
-    /// Whether there are control frames for a lane that is not blocked.
+    /// Whether any frame may go as soon as one may.
+    #[inline]
+    fn is_unhindered(&self) -> bool {
+        self.lanes == 1 && !self.retains_all_it_may()
+    }
+
+    /// Whether there is credit to give for a lane that is not blocked.
+    #[cold]
+    fn credit_waits(&self) -> bool {
+        let critical = self.recv_window.is_due() || self.streams_due();
+        let due = &self.traffic.credit_due;
+        let is_free = |index: &u32| {
+            let stream = self.traffic.streams.at(*index);
+            stream.is_some_and(|stream| self.is_free(self.lane_of(stream.class())))
+        };
+        critical && self.is_free(0) || due.iter().any(is_free)
+    }
+
+    /// Whether there are control frames that may go, for a lane that is not blocked.
     #[cold]
     fn control_waits(&self) -> bool {
         let farewell = |lane| {
@@ -88,10 +107,23 @@ impl Session {
                 .is_some_and(|farewell| farewell.0.contains(lane))
         };
         (0..self.lanes).any(|lane| self.is_free(lane) && farewell(lane))
-            || self
-                .control
-                .iter()
-                .any(|(header, payload)| self.is_free(self.control_lane(header.kind, header.stream, payload)))
+            || self.first_control(|lane| self.is_free(lane)).is_some()
+    }
+
+    /// The place of the first control frame that may go on a lane of these. While as much is retained as may be, only
+    /// those go that are not counted, and no PING overtakes the DRAIN that its answer is to confirm.
+    fn first_control(&self, is_free: impl Fn(u8) -> bool) -> Option<usize> {
+        if self.is_unhindered() {
+            return Some(0).filter(|_| is_free(0) && !self.control.is_empty());
+        }
+        let uncounted_only = self.retains_all_it_may();
+        let mut drains = false;
+        self.control.iter().position(|(header, payload)| {
+            drains |= header.kind == Kind::DRAIN;
+            let counted = counted_class(header.kind, header.stream, payload).is_some();
+            let held = uncounted_only && (counted || drains && header.kind == Kind::PING);
+            !held && is_free(self.control_lane(header.kind, header.stream, payload))
+        })
     }
 
     #[inline]
@@ -157,19 +189,9 @@ impl Session {
         true
     }
 
-    /// The first control frame whose lane is not blocked. While as much is retained as may be, only those go that are
-    /// not counted.
+    /// The first control frame that may go.
     fn transmit_control(&mut self, batch: &mut Batch, outlet: &mut Outlet) -> bool {
-        let uncounted_only = self.retains_all_it_may();
-        let place = if self.lanes == 1 && !uncounted_only {
-            Some(0).filter(|_| outlet.would_take(0))
-        } else {
-            self.control.iter().position(|(header, payload)| {
-                let lane = self.control_lane(header.kind, header.stream, payload);
-                outlet.would_take(lane)
-                    && !(uncounted_only && counted_class(header.kind, header.stream, payload).is_some())
-            })
-        };
+        let place = self.first_control(|lane| outlet.would_take(lane));
         let Some((header, payload)) = place.and_then(|place| self.control.remove(place)) else {
             return false;
         };
