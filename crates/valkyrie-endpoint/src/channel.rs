@@ -132,8 +132,8 @@ impl Channel {
 
     /// Gives back what an idle channel does without, for about as long as it takes to make a record.
     pub(crate) fn sleep(&mut self) {
-        self.sealer.sleep();
-        self.opener.sleep();
+        self.sealer.put_away();
+        self.opener.put_away();
     }
 
     /// Reads once.
@@ -241,7 +241,8 @@ mod tests {
                 connection.call(("echo", "echo"), payload.clone()).await.unwrap(),
                 payload
             );
-            let sleeps = async {
+            let mut turns = tokio::time::interval(Duration::from_millis(5));
+            let asleep = async {
                 let awake = |connection: &crate::Connection| {
                     let link = connection.shared().lock_link();
                     let channel = link.channel.as_ref().unwrap();
@@ -249,10 +250,10 @@ mod tests {
                 };
                 while endpoint.connections().iter().any(awake) {
                     // Whoever looks holds the lock that falling asleep needs.
-                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    turns.tick().await;
                 }
             };
-            tokio::time::timeout(Duration::from_secs(30), sleeps)
+            tokio::time::timeout(Duration::from_secs(30), asleep)
                 .await
                 .expect("both ends fall asleep");
         }

@@ -184,7 +184,7 @@ impl EpochKeys {
     }
 
     /// Gives back the cipher until the next record. Nothing that counts is lost: the secret is what it comes from.
-    pub(super) fn sleep(&mut self) {
+    pub(super) fn put_away(&mut self) {
         self.key.take();
     }
 

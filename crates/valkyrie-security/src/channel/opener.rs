@@ -159,9 +159,9 @@ impl Opener {
         RecordHeader::record_len(input).unwrap_or(0)
     }
 
-    /// Gives back the memory of the cipher, see [`Sealer::sleep`](super::Sealer::sleep).
-    pub fn sleep(&mut self) {
-        self.keys.sleep();
+    /// Gives back the memory of the cipher, see [`Sealer::put_away`](super::Sealer::put_away).
+    pub fn put_away(&mut self) {
+        self.keys.put_away();
     }
 
     /// Whether it holds the memory of the cipher.

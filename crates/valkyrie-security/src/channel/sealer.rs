@@ -127,8 +127,8 @@ impl Sealer {
 
     /// Gives back the memory of the cipher, for when nothing is to be sealed for a while. The next record makes it
     /// anew, which takes some microseconds; nothing else is different.
-    pub fn sleep(&mut self) {
-        self.keys.sleep();
+    pub fn put_away(&mut self) {
+        self.keys.put_away();
     }
 
     /// Whether it holds the memory of the cipher.

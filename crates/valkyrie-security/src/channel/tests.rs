@@ -87,7 +87,7 @@ fn cut(mut wire: &[u8]) -> Vec<&[u8]> {
 
 #[test]
 fn an_idle_channel_is_small() {
-    // The ciphers are on the heap beside this, 1.2 KiB in all as aws-lc has them, until the channel sleeps.
+    // The ciphers are on the heap beside this, 1.2 KiB in all as aws-lc has them, until the channel is put away.
     let (sealer, opener) = (size_of::<Sealer>(), size_of::<Opener>());
     assert!(sealer + opener <= 384, "{sealer} and {opener} bytes");
 }
@@ -135,7 +135,7 @@ fn both_directions_exporter_and_tickets_have_keys_of_their_own() {
 }
 
 #[test]
-fn a_channel_that_slept_goes_on_where_it_was() {
+fn a_channel_that_was_put_away_goes_on_where_it_was() {
     let now = Instant::now();
     for cipher in [Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305] {
         let mut sealer = schedule(cipher, Role::Dialler)
@@ -146,14 +146,14 @@ fn a_channel_that_slept_goes_on_where_it_was() {
             .1;
         let first = sealed(&mut sealer, now, b"before");
         assert_eq!(opened(&mut opener, now, &first).unwrap(), b"before");
-        sealer.sleep();
+        sealer.put_away();
         assert!(!sealer.is_awake());
         let second = sealed(&mut sealer, now, b"after");
         assert!(sealer.is_awake());
-        opener.sleep();
+        opener.put_away();
         assert!(!opener.is_awake());
         assert_eq!(opened(&mut opener, now, &second).unwrap(), b"after");
-        opener.sleep();
+        opener.put_away();
         assert_eq!(
             opened(&mut opener, now, &second),
             Err(OpenError::Tag),
