@@ -1,0 +1,156 @@
+//! The transport and what can be chosen about it.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use valkyrie_transport::tls::{Certificates, Roots};
+use valkyrie_transport::{BoxFuture, Link, Listener, Locator, Transport, TransportError};
+
+use crate::dial::dial;
+use crate::listener::listen;
+
+/// The transport of `ws://host:port/path`, or of `wss://host:port/path`.
+///
+/// [`WsTransport::new`] is for `ws` and [`WsTransport::secure`] for `wss`; an endpoint that knows both has two
+/// transports. The host is a name, an IPv4 address, or an IPv6 address in brackets; a locator without a path means `/`.
+/// Port 0 listens on any free port, and the listener's locator says which.
+///
+/// Behind a proxy that speaks TLS itself the two ends are on different TLS connections. Listen there with `ws`, dial with
+/// `wss` and [`WsTransport::without_binding`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct WsTransport {
+    pub(crate) tls: Option<Tls>,
+    pub(crate) bind: bool,
+    pub(crate) origins: Arc<[String]>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) backlog: u32,
+}
+
+/// What TLS is run with.
+#[derive(Clone, Debug)]
+pub(crate) struct Tls {
+    pub(crate) certificates: Certificates,
+    pub(crate) roots: Roots,
+}
+
+impl WsTransport {
+    /// A transport for `ws`, with the default options.
+    pub fn new() -> Self {
+        Self {
+            tls: None,
+            bind: true,
+            origins: Arc::default(),
+            connect_timeout: CONNECT_TIMEOUT,
+            backlog: BACKLOG,
+        }
+    }
+
+    /// A transport for `wss`: listeners show `certificates`, diallers accept what `roots` say.
+    pub fn secure(certificates: Certificates, roots: Roots) -> Self {
+        Self {
+            tls: Some(Tls { certificates, roots }),
+            ..Self::new()
+        }
+    }
+
+    /// For `wss` through a proxy that ends TLS and begins another, or none: links say that they are not secure, so that
+    /// records are sealed from end to end, which they are not where TLS reaches that far.
+    ///
+    /// Without it a dialler offers what only ends of one TLS connection can agree on, and is refused.
+    //= protocol/security.md#bound-channels
+    pub fn without_binding(mut self) -> Self {
+        self.bind = false;
+        self
+    }
+
+    /// Which web pages may dial a listener: origins as browsers write them (`https://app.example.org`), or `*`.
+    ///
+    /// Without a list, which is the default, a page may dial the host it came from. Programs that are not browsers say no
+    /// origin and are not affected; who they are is for the handshake to find out.
+    pub fn with_origins(mut self, origins: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.origins = origins.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// How long a dial may take in all: resolving the name, trying its addresses, and the opening.
+    pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How many connections may wait in the system to be taken. It has a bound of its own and takes the lesser.
+    pub fn with_backlog(mut self, backlog: u32) -> Self {
+        self.backlog = backlog;
+        self
+    }
+
+    pub(crate) fn scheme_name(&self) -> &'static str {
+        match self.tls {
+            None => "ws",
+            Some(_) => "wss",
+        }
+    }
+
+    /// Sets what links need of a connection, dialled or accepted.
+    pub(crate) fn apply(stream: &TcpStream) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        SockRef::from(stream).set_tcp_notsent_lowat(NOTSENT_LOWAT_BYTES)?;
+        Ok(())
+    }
+}
+
+impl Default for WsTransport {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Transport for WsTransport {
+    fn scheme(&self) -> &'static str {
+        self.scheme_name()
+    }
+
+    fn dial<'a>(&'a self, locator: &'a Locator) -> BoxFuture<'a, Result<Box<dyn Link>, TransportError>> {
+        Box::pin(async move {
+            let link = dial(self, locator).await?;
+            Ok(Box::new(link) as Box<dyn Link>)
+        })
+    }
+
+    fn listen<'a>(
+        &'a self,
+        locator: &'a Locator,
+    ) -> BoxFuture<'a, Result<Box<dyn Listener>, TransportError>> {
+        Box::pin(async move {
+            let listener = listen(self, locator).await?;
+            Ok(Box::new(listener) as Box<dyn Listener>)
+        })
+    }
+}
+
+/// The default time for a dial in all. A lost SYN is sent again after 1, 3 and 7 seconds; this gives it those chances.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The default number of connections that may wait to be taken. Fleets reconnect all at once after an outage.
+pub const BACKLOG: u32 = 1024;
+
+/// How many addresses of a name are tried, one after the other.
+pub const DIAL_ADDRESSES_MAX: usize = 16;
+
+/// How long a dialler may take from its first byte to the end of the opening, TLS included, before a listener hangs up.
+/// An honest one takes a few round trips.
+pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How many connections of one listener may be in their opening at once. When one more comes the oldest gives way: honest
+/// diallers are done long before, and those who dawdle cannot keep others out. Each holds at most
+/// [`HEAD_BYTES_MAX`](crate::HEAD_BYTES_MAX) and what TLS needs.
+pub const HANDSHAKES_MAX: usize = 1024;
+
+/// The bound on bytes in the system that are not on the wire yet: what is there cannot be overtaken by urgent frames.
+/// It is one frame of a link, so that a writer is woken when there is room for a full one.
+pub const NOTSENT_LOWAT_BYTES: u32 = 128 * 1024;
