@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use valkyrie_proto::Config;
@@ -13,6 +14,7 @@ use valkyrie_security::{Identity, Live, Security, Trust};
 use valkyrie_transport::Transport;
 
 use crate::audit::{Audit, AuditSink};
+use crate::configs::Configs;
 use crate::endpoint::{Inner, OnConnection};
 use crate::roster::Roster;
 use crate::secure::{OnFirstUse, Secure};
@@ -24,6 +26,8 @@ pub struct EndpointBuilder {
     transports: HashMap<&'static str, Arc<dyn Transport>>,
     config: Config,
     local_max_frame: u32,
+    resume_for: Duration,
+    resume_for_peers: Duration,
     services: Services,
     connections_max: usize,
     on_connection: Option<Arc<OnConnection>>,
@@ -41,6 +45,8 @@ impl EndpointBuilder {
             transports: HashMap::new(),
             config: Config::default(),
             local_max_frame: LOCAL_FRAME_BYTES,
+            resume_for: Duration::ZERO,
+            resume_for_peers: RESUME_FOR_PEERS,
             services: Services::default(),
             connections_max: CONNECTIONS_MAX,
             on_connection: None,
@@ -71,6 +77,25 @@ impl EndpointBuilder {
     /// 1 Gbit/s, while a message that fits one frame is never copied together.
     pub fn local_max_frame(mut self, bytes: u32) -> Self {
         self.local_max_frame = bytes;
+        self
+    }
+
+    /// How long a connection that this side dials outlives its link: when the link breaks it goes on over another one,
+    /// of any transport of this endpoint, to any place that the peer listens on, and nothing is lost or done twice.
+    /// While it does not, calls wait. It also moves to a cheaper link when the peer announces one. Zero, which is the
+    /// default, ends a connection with its link.
+    ///
+    /// What is retained for it is bounded by [`Limits::resume_bytes`](crate::Limits::resume_bytes); the peer may keep
+    /// it for less long.
+    pub fn resume_for(mut self, duration: Duration) -> Self {
+        self.resume_for = duration;
+        self
+    }
+
+    /// How long connections that peers dial are kept when their link breaks, for peers that ask for it. 30 seconds by
+    /// default; zero to refuse.
+    pub fn resume_for_peers(mut self, duration: Duration) -> Self {
+        self.resume_for_peers = duration;
         self
     }
 
@@ -142,16 +167,12 @@ impl EndpointBuilder {
     /// # Errors
     /// [`BuildError`]: the caller is at fault.
     pub fn build(self) -> Result<Endpoint, BuildError> {
-        self.config.check()?;
-        let mut local = self.config.clone();
-        local.limits.max_frame = local.limits.max_frame.max(self.local_max_frame);
-        local.limits.max_message = local.limits.max_message.max(local.limits.max_frame);
-        // Windows that were made small for the ordinary frame stay what they are, and so does the frame.
-        let local = if local.check().is_ok() {
-            local
-        } else {
-            self.config.clone()
-        };
+        let configs = Configs::new(
+            self.config,
+            self.local_max_frame,
+            self.resume_for,
+            self.resume_for_peers,
+        )?;
         if self.transports.is_empty() {
             return Err(BuildError::NoTransport);
         }
@@ -187,8 +208,7 @@ impl EndpointBuilder {
         });
         Ok(Endpoint::new(Inner::new(
             self.transports,
-            Arc::new(self.config),
-            Arc::new(local),
+            configs,
             self.services,
             Arc::new(Roster::new(self.connections_max, Arc::clone(&secure))),
             self.on_connection,
@@ -219,6 +239,9 @@ impl fmt::Debug for EndpointBuilder {
 
 /// Payload bytes of a frame within the machine.
 const LOCAL_FRAME_BYTES: u32 = 64 * 1024;
+
+/// How long peers may be without a link: longer than a proxy or a switch takes to restart.
+const RESUME_FOR_PEERS: Duration = Duration::from_secs(30);
 
 /// Connections at once unless told otherwise: more than the descriptors that a process is commonly allowed.
 const CONNECTIONS_MAX: usize = 65_536;

@@ -45,6 +45,9 @@ impl Fault {
     /// Ends the session for it.
     pub(crate) fn end(self, session: &mut Session, now: Instant) {
         match self {
+            // Another link may be sound.
+            //= protocol/resume.md#breaking
+            Self::Broken(_) if session.is_resumable() => session.handle_link_lost(now),
             Self::Broken(failure) => session.handle_broken(now, failure),
             Self::Refused(failure) => session.handle_refused(now, failure),
         }

@@ -11,6 +11,8 @@ use bytes::Bytes;
 use valkyrie_frame::{ErrorCode, Side};
 use valkyrie_proto::{CloseReason, Failure, Refusal, Settings, Stats};
 
+use valkyrie_transport::Capabilities;
+
 use crate::core::Line;
 use crate::shared::{Shared, Urgency};
 use crate::{Call, IncomingStream, Notify, NotifyError, Open, PingError, ToMethod, Verified, clock};
@@ -133,6 +135,20 @@ impl Connection {
     pub fn peer_settings(&self) -> Option<Settings> {
         let core = self.shared.lock();
         core.session.peer_settings().filter(|_| core.opened).cloned()
+    }
+
+    /// The link that it has now, and how often it went on over another one.
+    pub fn link(&self) -> LinkInfo {
+        let (peer, capabilities) = self.shared.describe_link();
+        let core = self.shared.lock();
+        LinkInfo {
+            peer,
+            capabilities,
+            lanes: core.session.lanes(),
+            detached: core.session.is_detached(),
+            resumes: core.session.resumes(),
+            rtt: core.session.rtt(),
+        }
     }
 
     /// A number that no other connection of this endpoint has or had.
@@ -269,6 +285,24 @@ impl fmt::Debug for Connection {
             .field("side", &self.shared.side)
             .finish()
     }
+}
+
+/// What carries a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LinkInfo {
+    /// Who is at its other end, for people; empty while there is none.
+    pub peer: String,
+    /// What it can do.
+    pub capabilities: Capabilities,
+    /// How many lanes the session uses on it.
+    pub lanes: u8,
+    /// There is none, or none yet that carries the session.
+    pub detached: bool,
+    /// How often the session went on over another link.
+    pub resumes: u32,
+    /// The smoothed round trip, once there is one.
+    pub rtt: Option<Duration>,
 }
 
 /// What a connection has carried.

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use valkyrie_frame::{Class, ErrorCode, Extensions};
 use valkyrie_proto::{
-    CloseReason, Event, ExchangeKey, Failure, Incoming, Message, Opened, RequestId, Session, StreamKey,
+    CloseReason, Event, ExchangeKey, Failure, Incoming, Message, Opened, RequestId, Resume, Session,
+    StreamKey,
 };
 
 use crate::wait::{Ticket, WaitList};
@@ -43,6 +44,10 @@ pub(crate) struct Core {
     pub(crate) closed: Option<Arc<CloseReason>>,
     /// The driver is gone: nothing more will be written or read.
     pub(crate) ended: bool,
+    /// The session has let go of its link, and the driver has not yet.
+    pub(crate) lost: bool,
+    /// The session has opened as one that its peer may continue, and the roster has not been told.
+    pub(crate) unlisted: bool,
     calls: Vec<Option<Waker>>,
     requests: Vec<RequestSlot>,
     streams: Vec<StreamSlot>,
@@ -104,6 +109,8 @@ struct Rare {
     acceptors: WaitList,
     /// What arrived while an application's own operation drained the session's events; the driver takes it.
     stray: Arrivals,
+    /// What the peer asked for in place of the opening.
+    resume_asked: Option<Box<Resume>>,
     /// The peer's wish when it began to drain.
     retry_after_ms: Option<u32>,
 }
@@ -155,6 +162,8 @@ impl Core {
             opened: false,
             closed: None,
             ended: false,
+            lost: false,
+            unlisted: false,
             calls: Vec::new(),
             requests: Vec::new(),
             streams: Vec::new(),
@@ -236,6 +245,7 @@ impl Core {
             }
             Event::Connected(_) => {
                 self.opened = true;
+                self.unlisted = self.session.is_resumable();
                 self.wake_life(wakers);
             }
             Event::Draining { retry_after_ms } => {
@@ -243,6 +253,20 @@ impl Core {
                 self.wake_life(wakers);
             }
             Event::Closed(reason) => self.close(reason, wakers),
+            Event::Detached => {
+                self.lost = true;
+                self.wake_life(wakers);
+                wakers.extend(self.driver.clone());
+            }
+            Event::Resumed => {
+                self.wake_life(wakers);
+                // Whoever was refused for want of a link may be served now.
+                wakers.extend(self.driver.clone());
+            }
+            Event::ResumeAsked(resume) => {
+                self.rare().resume_asked = Some(resume);
+                wakers.extend(self.driver.clone());
+            }
             // Drained is followed by Closed, which says all there is to say. Later events are none of ours.
             _ => {}
         }
@@ -276,6 +300,11 @@ impl Core {
         }
         self.wake_life(wakers);
         wakers.extend(self.driver.clone());
+    }
+
+    /// The session that the peer wants to continue on this connection's link.
+    pub(crate) fn take_resume_asked(&mut self) -> Option<Box<Resume>> {
+        self.rare.as_mut()?.resume_asked.take()
     }
 
     /// The driver is gone, and the link with it.

@@ -129,7 +129,7 @@ impl Driver {
         cx: &mut TaskContext<'_>,
     ) -> bool {
         let read = match &mut link.link {
-            Some(open) if !link.deaf => {
+            Some(open) if !link.deaf && !link.lanes.as_ref().is_some_and(|lanes| lanes.has_ended(0)) => {
                 worker::make_room(&mut round.input, round.begun_bytes);
                 match &mut link.channel {
                     None => open.poll_read(cx, Lane::FIRST, &mut round.input),
@@ -138,12 +138,17 @@ impl Driver {
             }
             _ => Poll::Pending,
         };
-        if read.is_pending() && round.now.is_some() && !link.failed {
+        let more_lanes = link.lanes.is_some();
+        if read.is_pending() && round.now.is_some() && !link.failed && !more_lanes {
             // The round before this one did everything else.
             return true;
         }
         let now = clock::now();
         round.now = Some(now);
+        let any = more_lanes
+            && self
+                .shared
+                .read_lanes(link, cx, now, &mut pass.wakers, &mut pass.arrivals);
         let fault = match (&read, &mut link.channel) {
             (Poll::Ready(Ok(1..)), Some(channel)) => channel.open(now, &mut round.input).err(),
             _ => None,
@@ -164,14 +169,20 @@ impl Driver {
                     fault.end(&mut core.session, now);
                 }
             }
+            Poll::Ready(_) if more_lanes && core.session.is_lane_closed(0) => {
+                // The other lanes have their ends still to come.
+                if let Some(lanes) = &mut link.lanes {
+                    lanes.end(0);
+                }
+            }
             Poll::Ready(_) => {
                 link.deaf = true;
-                core.session.handle_eof(now);
+                core.session.handle_link_lost(now);
             }
             // What a broken link still had to say has been read.
             Poll::Pending if link.failed && !link.deaf => {
                 link.deaf = true;
-                core.session.handle_eof(now);
+                core.session.handle_link_lost(now);
             }
             Poll::Pending => {}
         }
@@ -180,8 +191,26 @@ impl Driver {
         }
         core.take_stray(&mut pass.arrivals);
         core.pump(&mut pass.wakers, &mut pass.arrivals);
+        let lost = std::mem::take(&mut core.lost);
+        let asked = core.take_resume_asked();
+        let unlisted = std::mem::take(&mut core.unlisted);
+        let key = core
+            .session
+            .resume_key()
+            .filter(|_| unlisted)
+            .map(|key| key.session);
         drop(core);
-        if link.deaf {
+        if let Some(session) = key {
+            shared.is_resumable(session);
+        }
+        if lost {
+            link.lose();
+            crate::mover::begin(shared);
+        }
+        if let Some(asked) = asked {
+            shared.hand_over(link, &asked, now);
+        }
+        if link.deaf || lost {
             round.input.clear();
         }
         pass.wakers.drain(..).for_each(Waker::wake);
@@ -190,8 +219,8 @@ impl Driver {
             shared.answer(pass, now);
         }
         match shared.transmit(link, cx, now, WRITE_ROUNDS_MAX) {
-            Poll::Ready(Transmitted::Failed) => read.is_pending() && link.deaf,
-            Poll::Ready(_) | Poll::Pending => read.is_pending(),
+            Poll::Ready(Transmitted::Failed) => read.is_pending() && !any && link.deaf,
+            Poll::Ready(_) | Poll::Pending => read.is_pending() && !any,
         }
     }
 
@@ -303,6 +332,9 @@ impl Driver {
         self.phase = Phase::Over;
         self.sleep = None;
         self.shared.lock_link().end();
+        if let Some(session) = self.shared.passage.get().and_then(|passage| passage.session) {
+            self.shared.roster.sessions.remove(&session);
+        }
         let mut wakers = Vec::new();
         let mut core = self.shared.lock();
         core.session.handle_eof(clock::now());

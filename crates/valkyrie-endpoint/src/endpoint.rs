@@ -6,22 +6,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::task::AbortHandle;
 use valkyrie_frame::{ErrorCode, Side};
-use valkyrie_proto::{Config, Failure, Session};
+use valkyrie_proto::{Failure, Session};
 use valkyrie_security::Security;
 use valkyrie_security::policy::PolicyHandle;
 use valkyrie_security::trust::Expect;
 use valkyrie_transport::{Link, Locator, LocatorError, Transport};
 
 use crate::accept::accept_all;
+use crate::configs::Configs;
 use crate::driver::Driver;
 use crate::guard::Guard;
+use crate::mover::{self, Origin};
 use crate::roster::Roster;
 use crate::secure::{Greeted, Secure};
 use crate::shared::Shared;
 use crate::{
-    ConnectError, Connection, Dialer, EndpointBuilder, ListenError, Redial, SecurityStats, Services, clock,
+    ConnectError, Connection, Dialer, EndpointBuilder, ListenError, Redial, SecurityStats, Services, auto,
+    clock, continuity,
 };
 
 /// All the places a program listens on and dials, with the transports, limits and services they share. Cloning is a
@@ -59,23 +63,24 @@ pub(crate) type OnConnection = dyn Fn(Connection) + Send + Sync;
 /// What an endpoint's clones share.
 pub(crate) struct Inner {
     transports: HashMap<&'static str, Arc<dyn Transport>>,
-    config: Arc<Config>,
-    /// The same for links within the machine.
-    local_config: Arc<Config>,
+    configs: Configs,
     services: Services,
     roster: Arc<Roster>,
     on_connection: Option<Arc<OnConnection>>,
     pub(crate) secure: Arc<Secure>,
     /// One a call to `listen`.
     listeners: Mutex<Vec<AbortHandle>>,
+    /// Where they listen.
+    places: Mutex<Vec<Locator>>,
+    /// Which way `auto` has worked.
+    worked: auto::Worked,
     draining: AtomicBool,
 }
 
 impl Inner {
     pub(crate) fn new(
         transports: HashMap<&'static str, Arc<dyn Transport>>,
-        config: Arc<Config>,
-        local_config: Arc<Config>,
+        configs: Configs,
         services: Services,
         roster: Arc<Roster>,
         on_connection: Option<Arc<OnConnection>>,
@@ -83,29 +88,43 @@ impl Inner {
     ) -> Self {
         Self {
             transports,
-            config,
-            local_config,
+            configs,
             services,
             roster,
             on_connection,
             secure,
             listeners: Mutex::default(),
+            places: Mutex::default(),
+            worked: auto::Worked::default(),
             draining: AtomicBool::new(false),
         }
     }
 
     /// Begins a session with a peer that is known.
-    fn begin(&self, greeted: Greeted, side: Side) -> Result<Connection, ConnectError> {
+    fn begin(
+        &self,
+        greeted: Greeted,
+        side: Side,
+        origin: Option<Arc<Origin>>,
+    ) -> Result<Connection, ConnectError> {
         let Some(place) = self.roster.place() else {
             return Err(ConnectError::Full(self.roster.connections_max()));
         };
         let local = greeted.link.capabilities().peer_credentials.is_some();
-        let config = if local { &self.local_config } else { &self.config };
-        let session = Session::new(side, Arc::clone(config), clock::now());
+        let config = self.configs.of(side, local);
+        let mut session = Session::new(side, Arc::clone(config), clock::now());
+        let offer = (side == Side::Acceptor && !config.limits.resume_for.is_zero())
+            .then(|| continuity::offer(self.places()))
+            .flatten();
+        if let Some(offer) = offer {
+            session.offer(offer);
+        }
         let roster = Arc::clone(&self.roster);
         let guard = Guard::new(greeted.identity.clone(), Arc::clone(&self.secure));
         let services = self.services.clone();
-        let shared = Arc::new(Shared::new(greeted, guard, session, services, roster, place));
+        let shared = Arc::new(Shared::new(
+            greeted, guard, session, services, roster, place, origin,
+        ));
         let connection = Connection::new(Arc::clone(&shared));
         let driver = Driver::new(Arc::clone(&shared));
         self.roster.insert(shared);
@@ -122,7 +141,7 @@ impl Inner {
 
     /// Begins a session with a peer that dialled and is known now.
     pub(crate) fn accepted(self: &Arc<Self>, greeted: Greeted) {
-        let Ok(connection) = self.begin(greeted, Side::Acceptor) else {
+        let Ok(connection) = self.begin(greeted, Side::Acceptor, None) else {
             return;
         };
         if self.draining.load(Ordering::Acquire) {
@@ -145,6 +164,47 @@ impl Inner {
 
     fn transport(&self, locator: &Locator) -> Option<&Arc<dyn Transport>> {
         self.transports.get(locator.scheme())
+    }
+
+    /// Whether places of this scheme can be dialled.
+    pub(crate) fn speaks(&self, locator: &Locator) -> bool {
+        self.transport(locator).is_some()
+    }
+
+    /// Dials a place and finds out who answers.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; nothing is left open.
+    pub(crate) async fn greet(&self, locator: &Locator, expect: &Expect) -> Result<Greeted, ConnectError> {
+        let Some(transport) = self.transport(locator) else {
+            return Err(ConnectError::Scheme(locator.clone()));
+        };
+        self.secure.dial(&**transport, locator, expect).await
+    }
+
+    /// Where this endpoint listens, as peers are told, cheapest first.
+    fn places(&self) -> Bytes {
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        continuity::places(places.iter())
+    }
+
+    fn listens_at(&self, place: Locator) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.push(place);
+        places.sort_by_key(mover::rank);
+    }
+
+    /// The ways to a locator: itself, or what `auto` stands for here.
+    ///
+    /// # Errors
+    /// [`ConnectError::Scheme`]: there is none.
+    fn ways(&self, locator: &Locator) -> Result<Vec<Locator>, ConnectError> {
+        let ways = auto::ways(locator);
+        let ways: Vec<Locator> = ways.into_iter().filter(|way| self.speaks(way)).collect();
+        if ways.is_empty() {
+            return Err(ConnectError::Scheme(locator.clone()));
+        }
+        Ok(ways)
     }
 }
 
@@ -181,6 +241,7 @@ impl Endpoint {
         };
         let listener = transport.listen(&locator).await?;
         let bound = listener.locator().clone();
+        self.inner.listens_at(bound.clone());
         let task = tokio::spawn(accept_all(listener, Arc::downgrade(&self.inner)));
         self.inner
             .listeners
@@ -213,11 +274,16 @@ impl Endpoint {
         if self.inner.draining.load(Ordering::Acquire) {
             return Err(ConnectError::Draining);
         }
-        let Some(transport) = self.inner.transport(&locator) else {
-            return Err(ConnectError::Scheme(locator));
+        let ways = self.inner.ways(&locator)?;
+        let greeted = match &ways[..] {
+            [way] => self.inner.greet(way, &expect).await?,
+            _ => auto::race(&self.inner, &self.inner.worked, &locator, ways.clone(), &expect).await?,
         };
-        let greeted = self.inner.secure.dial(&**transport, &locator, &expect).await?;
-        let connection = self.inner.begin(greeted, Side::Dialer)?;
+        let origin = self.inner.configs.outlives_links().then(|| {
+            let endpoint = Arc::downgrade(&self.inner);
+            Arc::new(Origin::new(endpoint, expect, ways))
+        });
+        let connection = self.inner.begin(greeted, Side::Dialer, origin)?;
         match connection.opened().await {
             Ok(()) => Ok(connection),
             Err(reason) => Err(ConnectError::Session { locator, reason }),
@@ -243,9 +309,7 @@ impl Endpoint {
         redial: Redial,
     ) -> Result<Dialer, ConnectError> {
         let locator = locator.to_locator()?;
-        if self.inner.transport(&locator).is_none() {
-            return Err(ConnectError::Scheme(locator));
-        }
+        self.inner.ways(&locator)?;
         Ok(Dialer::start(self.clone(), locator, expect, redial))
     }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use crate::continuity::Sessions;
 use crate::driver::SOON;
 use crate::secure::Secure;
 use crate::shared::Shared;
@@ -16,6 +17,8 @@ pub(crate) struct Roster {
     state: Mutex<State>,
     connections_max: usize,
     secure: Arc<Secure>,
+    /// Sessions that peers began and may continue.
+    pub(crate) sessions: Sessions,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +43,7 @@ impl Roster {
             state: Mutex::default(),
             connections_max,
             secure,
+            sessions: Sessions::default(),
         }
     }
 

@@ -20,20 +20,23 @@
 
 use std::io::IoSlice;
 use std::mem;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
 use valkyrie_frame::Batch;
-use valkyrie_proto::{Event, Failure, Session, Side};
-use valkyrie_transport::{Lane, Link, READ_CHUNK_BYTES};
+use valkyrie_proto::{Event, Failure, Resume, SESSION_ID_LEN, Session, Side};
+use valkyrie_transport::{Capabilities, Lane, Link, READ_CHUNK_BYTES};
 
 use crate::channel::Channel;
 use crate::clock;
+use crate::continuity::{Carrier, Passage, refusal};
 use crate::core::{Arrivals, Core};
 use crate::guard::Guard;
+use crate::lanes::Lanes;
+use crate::mover::{Origin, rank_of};
 use crate::roster::Roster;
 use crate::secure::Greeted;
 use crate::services::Services;
@@ -53,8 +56,12 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     /// Who the peer is and what it may do.
     pub(crate) guard: Guard,
-    /// Who is at the other end, for people.
+    /// Who was at the other end of the first link, for people.
     pub(crate) peer: Box<str>,
+    /// Of a connection that may outlive its link.
+    pub(crate) passage: OnceLock<Box<Passage>>,
+    /// The [rank](rank_of) of its present link.
+    carried_by: AtomicU8,
 }
 
 impl std::fmt::Debug for Shared {
@@ -96,6 +103,8 @@ pub(crate) struct LinkState {
     input: BytesMut,
     /// What seals and opens what goes through the link, on a connection whose records are sealed.
     pub(crate) channel: Option<Box<Channel>>,
+    /// Where the link has several lanes.
+    pub(crate) lanes: Option<Box<Lanes>>,
 }
 
 /// How soon what was pushed should be written.
@@ -122,6 +131,7 @@ impl Shared {
         services: Services,
         roster: Arc<Roster>,
         id: u64,
+        origin: Option<Arc<Origin>>,
     ) -> Self {
         let now = clock::now();
         let Greeted {
@@ -130,6 +140,16 @@ impl Shared {
             mut input,
             ..
         } = greeted;
+        let passage = OnceLock::new();
+        if let Some(origin) = origin {
+            let _ = passage.set(Box::new(Passage::dialled(origin)));
+        }
+        let lanes = match &channel {
+            // What is sealed is in one order.
+            Some(_) => 1,
+            None => link.capabilities().lanes,
+        };
+        session.set_lanes(lanes);
         // What the peer has sent right behind its handshake is taken before anything is read.
         let mut fault = None;
         if let Some(channel) = &mut channel {
@@ -154,6 +174,7 @@ impl Shared {
         Self {
             side: session.side(),
             peer: link.peer().into_boxed_str(),
+            carried_by: AtomicU8::new(rank_of(&*link)),
             core: Mutex::new(Core::new(session, now)),
             link: Mutex::new(LinkState {
                 link: Some(link),
@@ -163,7 +184,9 @@ impl Shared {
                 deaf,
                 input: kept,
                 channel,
+                lanes: Lanes::new(lanes),
             }),
+            passage,
             guard,
             services,
             roster,
@@ -179,6 +202,95 @@ impl Shared {
         core.session.close(clock::now(), failure);
         // The driver writes: whoever says this has others to look after.
         self.commit(core, Urgency::Soon);
+    }
+
+    /// Whether the session waits for another link, and nobody has offered one.
+    pub(crate) fn is_lost(&self) -> bool {
+        let core = self.lock();
+        core.closed.is_none() && core.session.is_detached() && !core.session.is_resuming()
+    }
+
+    /// Whether the session may go on elsewhere although its link works.
+    pub(crate) fn may_move(&self) -> bool {
+        let core = self.lock();
+        core.closed.is_none() && core.session.is_resumable() && !core.session.is_resuming()
+    }
+
+    /// What its present link costs, see [`rank`](crate::mover::rank).
+    pub(crate) fn carried_by(&self) -> u8 {
+        self.carried_by.load(Ordering::Relaxed)
+    }
+
+    /// Who is at the other end of the present link, and what it can do.
+    pub(crate) fn describe_link(&self) -> (String, Capabilities) {
+        let link = self.lock_link();
+        match &link.link {
+            Some(link) => (link.peer(), link.capabilities()),
+            None => (String::new(), Capabilities::default()),
+        }
+    }
+
+    pub(crate) fn is_carried_by(&self, link: &dyn Link) {
+        self.carried_by.store(rank_of(link), Ordering::Relaxed);
+    }
+
+    /// The session has opened as one that outlives its link.
+    pub(crate) fn is_resumable(self: &Arc<Self>, session: [u8; SESSION_ID_LEN]) {
+        match self.side {
+            Side::Dialer => crate::mover::climb(self),
+            Side::Acceptor => {
+                let _ = self.passage.set(Box::new(Passage::accepted(session)));
+                self.roster.sessions.insert(session, self);
+            }
+        }
+    }
+
+    /// There will be no other link.
+    pub(crate) fn give_up(&self, now: Instant) {
+        let mut core = self.lock();
+        core.session.handle_eof(now);
+        self.commit(core, Urgency::Soon);
+    }
+
+    /// Waits until the session goes on over its new link, or does not. `true` when there is nothing left to do: it
+    /// goes on, or is over.
+    pub(crate) async fn settled(&self) -> bool {
+        std::future::poll_fn(|cx| {
+            let mut core = self.lock();
+            if core.closed.is_some() || !core.session.is_detached() {
+                return Poll::Ready(true);
+            }
+            if !core.session.is_resuming() {
+                return Poll::Ready(false);
+            }
+            core.watch_life(cx.waker());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Gives this connection's link to the session that its peer wants to continue, or tells the peer that there is
+    /// none.
+    pub(crate) fn hand_over(&self, link: &mut LinkState, resume: &Resume, now: Instant) {
+        let Some(carrier) = link.take() else {
+            return;
+        };
+        let refused = self
+            .roster
+            .sessions
+            .resume(now, resume, self.guard.identity(), carrier);
+        let mut core = self.lock();
+        match refused {
+            Ok(()) => core.session.handle_eof(now),
+            Err(carrier) => {
+                link.put_back(carrier);
+                core.session.refuse_resume(refusal());
+            }
+        }
+        let mut wakers = Vec::new();
+        core.pump(&mut wakers, &mut Arrivals::default());
+        drop(core);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Gives back what is not needed if nothing was heard since `idle`. `true` when the roster can forget about it.
@@ -252,7 +364,7 @@ impl Shared {
 
     /// Drains the events that an operation of the application, or a write, has caused. Arrivals are the driver's.
     #[cold]
-    fn pump_strays(&self, core: &mut Core, event: Event, wakers: &mut Vec<Waker>) {
+    pub(crate) fn pump_strays(&self, core: &mut Core, event: Event, wakers: &mut Vec<Waker>) {
         let mut arrivals = Arrivals::default();
         core.pump_from(Some(event), wakers, &mut arrivals);
         if !arrivals.is_empty() {
@@ -300,6 +412,9 @@ impl Shared {
         if state.failed {
             return Poll::Ready(Transmitted::Failed);
         }
+        if state.lanes.is_some() {
+            return self.transmit_lanes(state, cx, now, rounds);
+        }
         let mut batch = match state.unsent.take() {
             Some(unsent) => unsent,
             None => worker::take_batch(),
@@ -322,7 +437,7 @@ impl Shared {
                 wakers.into_iter().for_each(Waker::wake);
             }
             let written = match &mut state.channel {
-                None => write_out(&mut **link, cx, &mut batch),
+                None => write_out(&mut **link, cx, Lane::FIRST, &mut batch),
                 Some(channel) => channel.write_out(&mut **link, cx, now, &mut batch),
             };
             match written {
@@ -350,15 +465,19 @@ impl Shared {
             }
         }
         worker::put_batch(batch);
+        self.wake_for_more();
+        Poll::Ready(Transmitted::Some)
+    }
+
+    /// The link has just taken a whole batch: the driver goes on, if there is more.
+    pub(crate) fn wake_for_more(&self) {
         let mut core = self.lock();
-        // The link has just taken a whole batch.
         core.wire_blocked = false;
         let driver = core.plan_wake();
         drop(core);
         if let Some(driver) = driver {
             driver.wake();
         }
-        Poll::Ready(Transmitted::Some)
     }
 }
 
@@ -398,7 +517,12 @@ impl Core {
 }
 
 /// Writes a batch until it is empty or the link is full.
-fn write_out(link: &mut dyn Link, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<std::io::Result<()>> {
+pub(crate) fn write_out(
+    link: &mut dyn Link,
+    cx: &mut Context<'_>,
+    lane: Lane,
+    batch: &mut Batch,
+) -> Poll<std::io::Result<()>> {
     while !batch.is_empty() {
         let written = {
             let mut slices = [IoSlice::new(&[]); WRITE_SLICES_MAX];
@@ -407,7 +531,7 @@ fn write_out(link: &mut dyn Link, cx: &mut Context<'_>, batch: &mut Batch) -> Po
                 *slot = IoSlice::new(chunk);
                 count += 1;
             }
-            match link.poll_write(cx, Lane::FIRST, &slices[..count]) {
+            match link.poll_write(cx, lane, &slices[..count]) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(written)) => written,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -427,6 +551,40 @@ impl LinkState {
         self.driver = None;
         self.input = BytesMut::new();
         self.channel = None;
+        self.lanes = None;
+    }
+
+    /// Lets go of the link and keeps what the next one needs.
+    pub(crate) fn lose(&mut self) {
+        self.link = None;
+        self.unsent = None;
+        self.failed = false;
+        self.deaf = false;
+        self.input = BytesMut::new();
+        self.channel = None;
+        self.lanes = None;
+    }
+
+    /// Goes on with another link.
+    pub(crate) fn replace(&mut self, carrier: Carrier, lanes: Option<Box<Lanes>>) {
+        self.lose();
+        self.link = Some(carrier.link);
+        self.channel = carrier.channel;
+        self.input = carrier.input;
+        self.lanes = lanes;
+    }
+
+    fn take(&mut self) -> Option<Carrier> {
+        Some(Carrier {
+            link: self.link.take()?,
+            channel: self.channel.take(),
+            input: mem::take(&mut self.input),
+        })
+    }
+
+    fn put_back(&mut self, carrier: Carrier) {
+        self.link = Some(carrier.link);
+        self.channel = carrier.channel;
     }
 
     /// Keeps the waker that writers in the driver's place register with the link.
@@ -466,7 +624,7 @@ impl LinkState {
 
 /// Bytes of one batch: eight of the largest default frames, and as much as a TCP link lets wait unsent, so that the
 /// order of frames is decided late.
-const BATCH_BYTES_MAX: usize = 128 * 1024;
+pub(crate) const BATCH_BYTES_MAX: usize = 128 * 1024;
 
 /// Bytes pushed at which the pusher writes by itself although other work is under way. Half a batch: the peer
 /// begins to work while this side still pushes, and a system call is shared by more than a hundred small messages.
@@ -488,7 +646,7 @@ mod tests {
     /// What an idle connection costs is these two, the session's settings, and what the runtime and the link take.
     #[test]
     fn a_connection_is_small() {
-        assert!(size_of::<Shared>() <= 800, "{}", size_of::<Shared>());
+        assert!(size_of::<Shared>() <= 856, "{}", size_of::<Shared>());
         assert!(size_of::<Driver>() <= 64, "{}", size_of::<Driver>());
         assert!(size_of::<LinkState>() <= 88, "{}", size_of::<LinkState>());
     }

@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod channel;
+pub mod continuation;
 pub mod credentials;
 pub mod handshake;
 pub mod identity;

@@ -260,6 +260,22 @@ impl Verified {
         self.0.suite
     }
 
+    /// Whether `other` is this peer, on a connection that protects at least as well: the same static key where this one
+    /// showed one, and a handshake where there was one. Peers that only the system names are the same as the same user;
+    /// those that nobody names are all alike.
+    pub fn is_same_peer(&self, other: &Self) -> bool {
+        if let Some(key) = self.static_key() {
+            return other.static_key() == Some(key) && (self.suite().is_none() || other.suite().is_some());
+        }
+        match (self.how(), other.how()) {
+            (TrustedBy::PeerCredentials { uid, .. }, TrustedBy::PeerCredentials { uid: other, .. }) => {
+                uid == other
+            }
+            (TrustedBy::PeerCredentials { .. }, _) => false,
+            _ => self.suite().is_none() || other.suite().is_some(),
+        }
+    }
+
     /// The handshake resumed an earlier session.
     pub fn resumed(&self) -> bool {
         self.0.resumed

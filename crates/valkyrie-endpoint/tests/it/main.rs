@@ -3,11 +3,13 @@
 mod access;
 mod attacks;
 mod bound;
+mod breakable;
 mod calls;
 mod cancel;
 mod deadlines;
 mod drain;
 mod links;
+mod outlive;
 mod panics;
 mod people;
 mod redial;
