@@ -112,8 +112,8 @@ fn rank_of_scheme(scheme: &str) -> u8 {
         "mem" => 0,
         "uds" => 1,
         "rdma" => 2,
-        "tcp" => 3,
-        "quic" => 4,
+        // Which of the two is better depends on the network; whoever asked for one keeps it.
+        "tcp" | "quic" => 3,
         "ws" | "wss" => 5,
         "http" | "https" => 6,
         "redis" | "rediss" => 7,

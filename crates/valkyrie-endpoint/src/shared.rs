@@ -648,7 +648,7 @@ mod tests {
     fn a_connection_is_small() {
         assert!(size_of::<Shared>() <= 856, "{}", size_of::<Shared>());
         assert!(size_of::<Driver>() <= 64, "{}", size_of::<Driver>());
-        assert!(size_of::<LinkState>() <= 88, "{}", size_of::<LinkState>());
+        assert!(size_of::<LinkState>() <= 96, "{}", size_of::<LinkState>());
     }
 
     #[test]

@@ -5,9 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use bytes::BytesMut;
-use valkyrie_transport::{
-    BoxFuture, Capabilities, Lane, Link, Listener, Locator, Transport, TransportError,
-};
+use valkyrie_transport::{BoxFuture, Capabilities, Lane, Link, Listener, Locator, Transport, TransportError};
 
 /// Breaks links of the transports that share it.
 #[derive(Clone, Default)]
@@ -128,12 +126,7 @@ impl Link for BreakableLink {
         self.inner.peer()
     }
 
-    fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        lane: Lane,
-        buf: &mut BytesMut,
-    ) -> Poll<io::Result<usize>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, lane: Lane, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
         self.check(cx)?;
         self.inner.poll_read(cx, lane, buf)
     }

@@ -551,6 +551,9 @@ impl Session {
     }
 
     fn keepalive_interval(&self) -> Option<Duration> {
+        if self.is_stalling() {
+            return Some(STALL_INTERVAL);
+        }
         let least = self.peer.as_deref().map_or(0, |peer| u64::from(peer.min_ping_ms));
         self.config
             .keepalive
@@ -568,10 +571,19 @@ impl Session {
             .min()
     }
 
+    /// How long a PING may go unanswered.
+    fn keepalive_patience(&self) -> Duration {
+        if self.is_stalling() {
+            self.config.keepalive.timeout.min(STALL_TIMEOUT)
+        } else {
+            self.config.keepalive.timeout
+        }
+    }
+
     fn keepalive_timeout(&self) -> Option<Instant> {
         let interval = self.keepalive_interval()?;
         Some(match self.unanswered() {
-            Some(sent_at) => sent_at + self.config.keepalive.timeout,
+            Some(sent_at) => sent_at + self.keepalive_patience(),
             None => self.last_input + interval,
         })
     }
@@ -643,7 +655,7 @@ impl Session {
         let Some(interval) = self.keepalive_interval() else {
             return;
         };
-        let timeout = self.config.keepalive.timeout;
+        let timeout = self.keepalive_patience();
         match self.unanswered() {
             Some(sent_at) if now.saturating_duration_since(sent_at) >= timeout => {
                 if self.detach(now) {
@@ -677,6 +689,14 @@ impl Session {
         self.traffic.requests_received
     }
 }
+
+/// How long a session that may go on over another link hears nothing, while the peer has not said that it received what
+/// was sent, before it asks.
+//= protocol/resume.md#breaking
+const STALL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long it then waits before it looks for another link. Loss that TCP repairs takes less.
+const STALL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// PINGs that may wait for their answer at once.
 const PINGS_WAITING_MAX: usize = 16;

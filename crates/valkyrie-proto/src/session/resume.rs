@@ -388,6 +388,13 @@ impl Session {
         })
     }
 
+    /// Whether something was sent that the peer has not said to have received.
+    pub(super) fn is_stalling(&self) -> bool {
+        self.continuity
+            .as_ref()
+            .is_some_and(|continuity| continuity.ledger.retained_bytes() > 0)
+    }
+
     /// Whether as much is under way as may be retained: only what is not counted goes now.
     #[inline]
     pub(super) fn retains_all_it_may(&self) -> bool {
@@ -487,7 +494,7 @@ fn push(batch: &mut Batch, kind: Kind, payload: Bytes) {
 const TELL_BYTES_MAX: u64 = 256 * 1024;
 
 /// How long after something has come the peer is told in any case.
-const TELL_DELAY: Duration = Duration::from_secs(2);
+const TELL_DELAY: Duration = Duration::from_millis(500);
 
 /// How far the frames of one batch may go past what is retained at most: a batch and the frame that it ends with, of the
 /// largest size there is.
