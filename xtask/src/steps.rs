@@ -1,6 +1,7 @@
 //! The list of checks, in the order in which `ci` runs them: the quick ones that fail most often first.
 
 mod alone;
+mod autobahn;
 mod bench;
 mod deny;
 mod examples;
@@ -96,6 +97,11 @@ pub(crate) fn all() -> &'static [Step] {
             name: "kat",
             about: "The Python implementation of the security page recomputes the vectors",
             run: |context| kat::run(context).into(),
+        },
+        Step {
+            name: "autobahn",
+            about: "The Autobahn suite finds nothing wrong with WebSocket frames, as acceptor and as dialler",
+            run: |context| autobahn::run(context).into(),
         },
         Step {
             name: "models",
