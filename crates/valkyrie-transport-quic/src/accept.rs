@@ -7,7 +7,7 @@ use std::time::Duration;
 use quinn::{Endpoint, Incoming, ServerConfig, VarInt};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::timeout;
-use valkyrie_transport::{Action, Locator, TransportError};
+use valkyrie_transport::{Locator, TransportError};
 
 use crate::error::QuicError;
 use crate::lanes::{close_code, take};
@@ -140,11 +140,10 @@ fn admit(desk: &Desk, handshakes: &Arc<Semaphore>, incoming: Incoming) {
         drop(handshake);
         slot.send(match shaken {
             Ok(Ok(link)) => Ok(link),
-            Ok(Err(error)) => Err(TransportError::from_io(
-                Action::Accept,
-                &taker.locator,
-                error.into(),
-            )),
+            Ok(Err(error)) => Err(TransportError::Aborted {
+                locator: taker.locator,
+                source: error.into(),
+            }),
             Err(_) => Err(TransportError::TimedOut {
                 locator: taker.locator,
                 after: HANDSHAKE_TIMEOUT,

@@ -211,12 +211,13 @@ fn verdict(locator: &Locator, failures: Vec<Failure>) -> TransportError {
     let locator = locator.clone();
     match chosen {
         Some(Failure::Quic(QuicError::TurnedAway)) => TransportError::Busy { locator },
-        Some(Failure::Quic(error @ (QuicError::CertificateRefused { .. } | QuicError::Exhausted))) => {
-            TransportError::Io {
-                locator,
-                action: Action::Dial,
-                source: error.into(),
-            }
+        // It fails again until somebody changes the roots, the name or the certificate.
+        Some(Failure::Quic(error @ QuicError::CertificateRefused { .. })) => TransportError::Unusable {
+            locator,
+            reason: error.to_string(),
+        },
+        Some(Failure::Quic(error @ QuicError::Exhausted)) => {
+            TransportError::from_io(Action::Dial, &locator, error.into())
         }
         Some(Failure::Quic(error)) => TransportError::Aborted {
             locator,

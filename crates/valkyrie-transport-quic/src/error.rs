@@ -175,5 +175,6 @@ fn tls_alert(code: TransportErrorCode) -> Option<u8> {
 /// RFC 7301, section 3.2.
 const NO_APPLICATION_PROTOCOL: u8 = 120;
 
-/// From `bad_certificate` to `certificate_unknown`, `unknown_ca` and `access_denied` (RFC 8446, section 6).
-const CERTIFICATE_ALERTS: [u8; 7] = [42, 43, 44, 45, 46, 48, 49];
+/// From `bad_certificate` to `certificate_unknown`, `unknown_ca`, `access_denied`, and `decrypt_error`, which is a
+/// signature that does not verify (RFC 8446, section 6).
+const CERTIFICATE_ALERTS: [u8; 8] = [42, 43, 44, 45, 46, 48, 49, 51];

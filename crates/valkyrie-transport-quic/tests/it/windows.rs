@@ -1,0 +1,84 @@
+//! How much a link takes, and who is held up by what.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use valkyrie_transport::{Lane, Transport, accept};
+use valkyrie_transport_quic::{FIRST_RECEIVE_WINDOW_BYTES, LANES, QuicTransport, SEND_WINDOW_BYTES};
+
+use crate::support::ends::{address, at, fill, is_full, listen, pair, read, write};
+use crate::support::relay::Relay;
+
+#[tokio::test]
+async fn a_peer_has_little_under_way_until_its_link_is_used() {
+    let (mut dialled, mut accepted) = pair(&QuicTransport::new()).await;
+    let taken = fill(&mut *dialled, Lane(4)).await;
+    let first_window = FIRST_RECEIVE_WINDOW_BYTES as usize;
+    // The numbers of the lanes are part of it.
+    assert!(taken <= first_window, "{taken} bytes");
+    assert!(
+        is_full(&mut *dialled, Lane(0)),
+        "the window is not one for all lanes"
+    );
+
+    // Reading as much as a handshake from lane 0 is not using the link; reading another lane is.
+    let all = read(&mut *accepted, Lane(4), taken).await.unwrap();
+    assert_eq!(all.len(), taken);
+    assert!(fill(&mut *dialled, Lane(4)).await > 4 * first_window);
+}
+
+#[tokio::test]
+async fn reading_more_than_a_handshake_is_using_the_link() {
+    let (mut dialled, mut accepted) = pair(&QuicTransport::new()).await;
+    let taken = fill(&mut *dialled, Lane(0)).await;
+    read(&mut *accepted, Lane(0), taken).await.unwrap();
+    assert!(fill(&mut *dialled, Lane(0)).await > 4 * FIRST_RECEIVE_WINDOW_BYTES as usize);
+}
+
+#[tokio::test]
+async fn what_is_not_acknowledged_is_bounded_over_all_lanes_together() {
+    let transport = QuicTransport::new();
+    let mut listener = listen(&transport).await;
+    let open = Arc::new(AtomicBool::new(true));
+    let relay = {
+        let open = Arc::clone(&open);
+        Relay::start(address(listener.locator()), move |_, _| {
+            open.load(Ordering::SeqCst)
+        })
+        .await
+    };
+    let place = at(relay.address());
+    let (dialled, accepted) = tokio::join!(transport.dial(&place), accept(&mut *listener));
+    let (mut dialled, mut accepted) = (dialled.unwrap(), accepted.unwrap());
+    // The link is used in both directions, and then nothing passes any more.
+    for lane in (0..LANES).map(Lane) {
+        write(&mut *dialled, lane, &[0; 20_000]).await.unwrap();
+        read(&mut *accepted, lane, 20_000).await.unwrap();
+    }
+    write(&mut *accepted, Lane(0), b"all read").await.unwrap();
+    read(&mut *dialled, Lane(0), 8).await.unwrap();
+    open.store(false, Ordering::SeqCst);
+
+    let bound = SEND_WINDOW_BYTES as usize;
+    let first = fill(&mut *dialled, Lane(3)).await;
+    assert!(first <= bound, "{first} bytes");
+    // What a peer has not acknowledged yet of what came before may count too; a piece is counted until all of it is.
+    assert!(first > bound / 2, "{first} bytes");
+    for lane in (0..LANES).map(Lane) {
+        assert!(is_full(&mut *dialled, lane), "{lane} has a bound of its own");
+    }
+}
+
+#[tokio::test]
+async fn a_link_takes_as_much_as_it_was_told_to() {
+    let transport = QuicTransport::new()
+        .with_send_window_bytes(10_000)
+        .with_receive_window_bytes(50_000);
+    let (mut dialled, mut accepted) = pair(&transport).await;
+    // Using a lane beside the first opens the window of the link; the lane's own holds.
+    write(&mut *accepted, Lane(1), b"x").await.unwrap();
+    let taken = fill(&mut *dialled, Lane(2)).await;
+    assert!(taken <= 50_000, "{taken} bytes");
+    let taken = fill(&mut *dialled, Lane(3)).await;
+    assert!((1..=50_000).contains(&taken), "{taken} bytes");
+}
