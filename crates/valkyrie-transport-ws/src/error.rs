@@ -101,10 +101,7 @@ pub enum UpgradeError {
     )]
     TooSlow,
     /// So many others were opening that this one, the oldest, gave way.
-    #[error(
-        "more than {} connections were being opened, and this was the oldest",
-        crate::HANDSHAKES_MAX
-    )]
+    #[error("as many connections as may were being opened, and this one, the oldest, gave way")]
     GaveWay,
     /// The peer hung up.
     #[error("the peer hung up before the opening was done")]

@@ -21,7 +21,7 @@ use crate::dial::ALPN;
 use crate::error::UpgradeError;
 use crate::frame::Side;
 use crate::link::{About, WsLink};
-use crate::options::{HANDSHAKE_TIME_MAX, HANDSHAKES_MAX, WsTransport};
+use crate::options::{HANDSHAKE_TIME_MAX, WsTransport};
 use crate::place::Place;
 use crate::stream::Stream;
 use crate::upgrade::{Rules, accept};
@@ -128,7 +128,8 @@ impl WsListener {
     }
 
     fn begin(&mut self, stream: TcpStream, address: SocketAddr) {
-        while self.opened.len() >= HANDSHAKES_MAX {
+        let handshakes_max = self.opening.options.handshakes_max;
+        while self.opened.len() >= handshakes_max {
             match self.oldest.pop_front() {
                 Some(oldest) if !oldest.is_finished() => {
                     oldest.abort();
@@ -138,7 +139,7 @@ impl WsListener {
                 None => break,
             }
         }
-        if self.oldest.len() >= 2 * HANDSHAKES_MAX {
+        if self.oldest.len() >= 2 * handshakes_max {
             self.oldest.retain(|task| !task.is_finished());
         }
         let opening = Arc::clone(&self.opening);

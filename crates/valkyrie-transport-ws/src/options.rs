@@ -28,6 +28,7 @@ pub struct WsTransport {
     pub(crate) origins: Arc<[String]>,
     pub(crate) connect_timeout: Duration,
     pub(crate) backlog: u32,
+    pub(crate) handshakes_max: usize,
 }
 
 /// What TLS is run with.
@@ -46,6 +47,7 @@ impl WsTransport {
             origins: Arc::default(),
             connect_timeout: CONNECT_TIMEOUT,
             backlog: BACKLOG,
+            handshakes_max: HANDSHAKES_MAX,
         }
     }
 
@@ -85,6 +87,12 @@ impl WsTransport {
     /// How many connections may wait in the system to be taken. It has a bound of its own and takes the lesser.
     pub fn with_backlog(mut self, backlog: u32) -> Self {
         self.backlog = backlog;
+        self
+    }
+
+    /// How many connections of a listener may be in their opening at once, at least one; see [`HANDSHAKES_MAX`].
+    pub fn with_handshakes_max(mut self, handshakes: usize) -> Self {
+        self.handshakes_max = handshakes.max(1);
         self
     }
 
@@ -146,7 +154,7 @@ pub const DIAL_ADDRESSES_MAX: usize = 16;
 /// An honest one takes a few round trips.
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// How many connections of one listener may be in their opening at once. When one more comes the oldest gives way: honest
+/// How many connections of one listener may be in their opening at once, by default. When one more comes the oldest gives way: honest
 /// diallers are done long before, and those who dawdle cannot keep others out. Each holds at most
 /// [`HEAD_BYTES_MAX`](crate::HEAD_BYTES_MAX) and what TLS needs.
 pub const HANDSHAKES_MAX: usize = 1024;
