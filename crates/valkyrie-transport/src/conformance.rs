@@ -21,6 +21,7 @@
 //! transport (permissions, names, peer credentials).
 
 mod accepting;
+pub mod bus;
 mod bytes;
 mod closing;
 mod peers;
@@ -193,9 +194,9 @@ impl Rudeness {
 /// # Panics
 ///
 /// When the behaviour is not shown, or takes longer than [`BEHAVIOUR_TIME_MAX`].
-pub fn run<B, F>(name: &str, harness: impl FnOnce() -> Harness, behaviour: B)
+pub fn run<H, B, F>(name: &str, harness: impl FnOnce() -> H, behaviour: B)
 where
-    B: FnOnce(Harness) -> F,
+    B: FnOnce(H) -> F,
     F: Future<Output = ()>,
 {
     // Two threads, so that the two ends of a link meet each other at every point in time and not only at an await.

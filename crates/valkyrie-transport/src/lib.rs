@@ -10,7 +10,8 @@
 //! A new transport implements [`Transport`], [`Listener`] and [`Link`] in a crate of its own and runs the suite in
 //! `conformance` (feature `conformance`). There is no list of transports to edit.
 //!
-//! The memory transport ([`mem`]) is the one implementation here, because it needs nothing but memory.
+//! The memory transport and the in-process bus ([`mem`]) are the implementations here, because they need nothing but
+//! memory.
 //!
 //! Read [`Link`] first.
 
@@ -28,7 +29,10 @@ pub mod conformance;
 #[cfg(feature = "tls")]
 pub mod tls;
 
-pub use bus::{Bus, BusError, BusMessage, Subscription, TOPIC_BYTES_MAX};
+pub use bus::{
+    Bus, BusAction, BusError, BusMessage, MAILBOX_BYTES_MAX, MAILBOX_MESSAGES_MAX, MESSAGE_BYTES_MAX, Mailbox,
+    MailboxBounds, PATTERNS_MAX, Subscription, TOPIC_BYTES_MAX, TopicError, TopicPattern, check_topic,
+};
 pub use capabilities::{Capabilities, PeerCredentials};
 pub use error::{Action, Fault, TransportError};
 pub use link::{Lane, Link, NoSuchLane, READ_CHUNK_BYTES, READ_SPARE_BYTES_MIN, reserve_for_read};

@@ -4,6 +4,7 @@
 //! abrupt close, and it never loses, delays or reorders a byte. It is not a simulator of bad networks. It works under
 //! any executor.
 
+mod bus;
 mod link;
 mod listener;
 mod pipe;
@@ -14,6 +15,7 @@ use std::sync::{Arc, LazyLock};
 
 use crate::{BoxFuture, Link, Listener, Locator, Transport, TransportError};
 
+pub use self::bus::MemBus;
 use self::link::pair;
 use self::listener::{MemListener, Names};
 
