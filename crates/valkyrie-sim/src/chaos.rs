@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use valkyrie_proto::{
-    CallError, Class, Config, ErrorCode, Event, ExchangeKey, Extensions, Failure, Inbox, Limits, Message,
-    RecvError, RequestId, Side, StreamId, StreamKey,
+    CallError, Class, Config, ErrorCode, Event, ExchangeKey, Extensions, Failure, Inbox, Incoming, Limits,
+    Message, RecvError, RequestId, Side, StreamId, StreamKey,
 };
 
-use crate::{Pair, Path};
+use crate::{Pair, Path, Roaming, Sign, World};
 
 const CLASSES: [Class; 5] = [
     Class::Critical,
@@ -26,8 +26,8 @@ const CLASSES: [Class; 5] = [
 
 /// Two applications without manners.
 #[derive(Debug)]
-pub struct Chaos {
-    pair: Pair,
+pub struct Chaos<W = Pair> {
+    pair: W,
     apps: [App; 2],
     next_tag: u64,
     counts: Counts,
@@ -58,6 +58,9 @@ struct App {
     /// Calls of this side that have not ended, by their key, with their numbers.
     calls: HashMap<ExchangeKey, u64>,
     requests: Vec<(RequestId, u64)>,
+    /// Notifications of each class that were sent, and that have come.
+    told: [u64; 5],
+    heard: [u64; 5],
     notified: Vec<(StreamId, u32)>,
     streams: Vec<Open>,
 }
@@ -84,14 +87,34 @@ impl Chaos {
             counts: Counts::default(),
         }
     }
+}
 
+impl Chaos<Roaming> {
+    /// Two sessions whose links break all the time. `sign` is HMAC-SHA-256.
+    pub fn roaming(sign: Sign, seed: u64) -> Self {
+        let mut config = narrow();
+        config.limits.resume_for = Duration::from_secs(3600);
+        config.limits.resume_bytes = Limits::MIN_RESUME_BYTES;
+        config.keepalive.interval = Some(Duration::from_millis(50));
+        config.keepalive.timeout = Duration::from_millis(20);
+        config.keepalive.min_interval = Duration::from_millis(1);
+        Self {
+            pair: Roaming::open(config, sign, seed),
+            apps: [App::default(), App::default()],
+            next_tag: 1,
+            counts: Counts::default(),
+        }
+    }
+}
+
+impl<W: World> Chaos<W> {
     /// What happened so far.
     pub const fn counts(&self) -> Counts {
         self.counts
     }
 
     /// The sessions and their links.
-    pub fn pair(&mut self) -> &mut Pair {
+    pub fn pair(&mut self) -> &mut W {
         &mut self.pair
     }
 
@@ -214,13 +237,15 @@ impl Chaos {
 
     fn notify(&mut self, side: Side, choose: &mut dyn FnMut(u64) -> u64) {
         let class = CLASSES[choose(5) as usize];
-        let mut message = self.message(0, 0, choose);
+        let number = self.app(side).told[class.index()];
+        let mut message = self.message(0, number, choose);
         if class == Class::Critical {
             message.payload.truncate(1000);
         }
         let now = self.pair.now();
-        if self.pair.session(side).notify(now, class, None, message).is_err() {
-            self.counts.refused += 1;
+        match self.pair.session(side).notify(now, class, None, message) {
+            Ok(()) => self.app(side).told[class.index()] += 1,
+            Err(_) => self.counts.refused += 1,
         }
     }
 
@@ -365,7 +390,7 @@ impl Chaos {
 
     fn take_events(&mut self) {
         for side in [Side::Dialer, Side::Acceptor] {
-            while let Some(event) = self.pair.node(side).events.pop_front() {
+            while let Some(event) = self.pair.event(side) {
                 self.take_event(side, event);
             }
         }
@@ -376,7 +401,7 @@ impl Chaos {
         match event {
             Event::Incoming(mut incoming) => match incoming.id {
                 Some(id) => app.requests.push((id, incoming.payload.get_u64())),
-                None => app.notified.push((incoming.lane, incoming.cost)),
+                None => app.hear(&mut incoming),
             },
             Event::Completed(key) => {
                 let Some(&tag) = app.calls.get(&key) else {
@@ -424,6 +449,7 @@ impl Chaos {
     /// # Panics
     /// When something never ends.
     pub fn wind_down(&mut self) {
+        self.pair.calm();
         let mut round = 0;
         while round < 20 || !self.apps.iter().all(App::is_idle) {
             assert!(round < 10_000, "everything ends");
@@ -437,6 +463,21 @@ impl Chaos {
             }
             self.pair.run_for(Duration::from_millis(20));
             self.take_events();
+        }
+        self.release_notified(Side::Dialer);
+        self.release_notified(Side::Acceptor);
+        self.pair.run_for(Duration::from_millis(500));
+        self.take_events();
+        for side in [Side::Dialer, Side::Acceptor] {
+            let told = self.app(side).told;
+            let heard = self.app(side.peer()).heard;
+            for class in CLASSES.into_iter().filter(|class| *class != Class::Bulk) {
+                let place = class.index();
+                assert_eq!(
+                    told[place], heard[place],
+                    "every notification of class {class} has come"
+                );
+            }
         }
         self.release_notified(Side::Dialer);
         self.release_notified(Side::Acceptor);
@@ -476,6 +517,20 @@ impl Chaos {
 }
 
 impl App {
+    fn hear(&mut self, incoming: &mut Incoming) {
+        let class = incoming.lane.class();
+        assert_eq!(incoming.payload.get_u64(), 0, "a notification");
+        let number = incoming.payload.get_u64();
+        let heard = &mut self.heard[class.index()];
+        if class == Class::Bulk {
+            assert!(number >= *heard, "best effort keeps the order");
+        } else {
+            assert_eq!(number, *heard, "in order, once, none left out");
+        }
+        *heard = number + 1;
+        self.notified.push((incoming.lane, incoming.cost));
+    }
+
     fn is_idle(&self) -> bool {
         self.streams.is_empty() && self.calls.is_empty() && self.requests.is_empty()
     }

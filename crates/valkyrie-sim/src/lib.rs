@@ -13,6 +13,8 @@ mod datagrams;
 mod pair;
 mod pipe;
 mod rng;
+mod roaming;
+mod world;
 
 pub use chaos::{Chaos, Counts};
 pub use clock::Clock;
@@ -20,3 +22,5 @@ pub use datagrams::{DatagramPath, Datagrams};
 pub use pair::{Node, Pair};
 pub use pipe::{Path, Pipe};
 pub use rng::Rng;
+pub use roaming::{Roaming, Sign, Tally};
+pub use world::World;

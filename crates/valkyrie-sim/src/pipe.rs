@@ -157,6 +157,17 @@ impl Pipe {
         self.travelling.push_back((self.last_arrival, packet));
     }
 
+    /// Loses what travels, but for so many bytes at its front.
+    pub fn lose(&mut self, mut keep: usize) {
+        let mut kept = 0;
+        for (_, packet) in &mut self.travelling {
+            packet.truncate(keep);
+            keep -= packet.len();
+            kept += usize::from(!packet.is_empty());
+        }
+        self.travelling.truncate(kept);
+    }
+
     /// Appends what has arrived and says how many bytes that was.
     pub fn read(&mut self, now: Instant, into: &mut BytesMut) -> usize {
         let mut read = 0;
