@@ -25,6 +25,7 @@ fn live(seed: u64, breaks: u64) -> Tally {
     chaos.pair().tally().clone()
 }
 
+#[allow(clippy::print_stdout, reason = "figures for whoever runs it")]
 fn say(tally: &Tally, began: Instant) {
     println!(
         "{} breaks ({} seen by both ends at once, {} while resuming, {} with RESUME_ACK lost), {} hops, {} resumes, \

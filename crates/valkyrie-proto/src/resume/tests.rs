@@ -17,7 +17,7 @@ fn push(batch: &mut Batch, number: u64, len: usize) {
 const LANE: u32 = 1001;
 
 fn numbers(batch: &Batch) -> Vec<u64> {
-    let bytes: Vec<u8> = batch.chunks().flatten().copied().collect();
+    let bytes = batch.chunks().collect::<Vec<_>>().concat();
     let mut numbers = Vec::new();
     let mut rest = &bytes[..];
     while let Some((frame, behind)) = FrameRef::decode(rest, u32::MAX).unwrap() {
