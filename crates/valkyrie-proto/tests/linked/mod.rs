@@ -1,4 +1,5 @@
 //! Two sessions that can be resumed, and the link between them in the hands of a test.
+#![allow(dead_code, reason = "each test file uses what it needs")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -53,7 +54,20 @@ pub(crate) struct Linked {
     pub(crate) dialer: End,
     pub(crate) acceptor: End,
     pub(crate) lanes: u8,
-    epoch: u64,
+    pub(crate) epoch: u64,
+    /// What was written, if a test wants to know.
+    pub(crate) said: Vec<Said>,
+    /// The token of the next RESUME; nobody here checks it.
+    pub(crate) token: [u8; 32],
+}
+
+/// Frames that were written together.
+pub(crate) struct Said {
+    /// 0 is the link of the opening.
+    pub(crate) link: u64,
+    pub(crate) lane: u8,
+    pub(crate) from: Side,
+    pub(crate) bytes: Bytes,
 }
 
 pub(crate) fn config() -> Config {
@@ -82,6 +96,8 @@ impl Linked {
             acceptor: end(Side::Acceptor, acceptor),
             lanes,
             epoch: 0,
+            said: Vec::new(),
+            token: [0; 32],
         };
         linked.acceptor.session.offer(Offer::new(KEY, Bytes::new()));
         linked.dialer.session.set_lanes(lanes);
@@ -102,7 +118,8 @@ impl Linked {
 
     /// A session writes all that it may; whether that was something.
     pub(crate) fn write(&mut self, side: Side) -> bool {
-        let now = self.now;
+        let (now, link) = (self.now, self.epoch);
+        let mut said = std::mem::take(&mut self.said);
         let end = self.end(side);
         let mut any = false;
         loop {
@@ -113,9 +130,20 @@ impl Linked {
                 .poll_transmit_lane(now, &mut batch, 16 * 1024, LaneSet::ALL);
             end.hear();
             assert_eq!(wants, lane.is_some(), "what is wanted is what is sent");
-            let Some(lane) = lane else { return any };
+            let Some(lane) = lane else {
+                self.said = said;
+                return any;
+            };
             any = true;
-            end.wire[usize::from(lane)].extend_from_slice(&batch.copy_to_bytes(batch.remaining()));
+            let bytes = batch.copy_to_bytes(batch.remaining());
+            end.wire[usize::from(lane)].extend_from_slice(&bytes);
+            let from = side;
+            said.push(Said {
+                link,
+                lane,
+                from,
+                bytes,
+            });
         }
     }
 
@@ -167,7 +195,7 @@ impl Linked {
         self.dialer.input = Default::default();
         self.acceptor.wire = Default::default();
         self.epoch += 1;
-        let resume = Resume::new(KEY.session, self.epoch, [0; 32]);
+        let resume = Resume::new(KEY.session, self.epoch, self.token);
         let begun = self.dialer.session.begin_resume(now, resume, lanes);
         begun.expect("an open session may go on");
         self.write(Side::Dialer);
