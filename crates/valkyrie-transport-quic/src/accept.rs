@@ -4,11 +4,12 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use quinn::{Endpoint, Incoming, ServerConfig, VarInt};
+use quinn::{Endpoint, Incoming, ServerConfig};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::timeout;
 use valkyrie_transport::{Locator, TransportError};
 
+use crate::config::Windows;
 use crate::error::QuicError;
 use crate::lanes::{close_code, take};
 use crate::link::QuicLink;
@@ -36,7 +37,7 @@ enum State {
 pub(crate) struct Taker {
     pub(crate) links: mpsc::Sender<Result<QuicLink, TransportError>>,
     pub(crate) locator: Locator,
-    pub(crate) receive_window: VarInt,
+    pub(crate) windows: Windows,
 }
 
 /// Why a desk was not given to another listener.
@@ -136,7 +137,7 @@ fn admit(desk: &Desk, handshakes: &Arc<Semaphore>, incoming: Incoming) {
         return incoming.refuse();
     };
     tokio::spawn(async move {
-        let shaken = timeout(HANDSHAKE_TIMEOUT, establish(incoming, taker.receive_window)).await;
+        let shaken = timeout(HANDSHAKE_TIMEOUT, establish(incoming, taker.windows)).await;
         drop(handshake);
         slot.send(match shaken {
             Ok(Ok(link)) => Ok(link),
@@ -152,10 +153,10 @@ fn admit(desk: &Desk, handshakes: &Arc<Semaphore>, incoming: Incoming) {
     });
 }
 
-async fn establish(incoming: Incoming, receive_window: VarInt) -> Result<QuicLink, QuicError> {
+async fn establish(incoming: Incoming, windows: Windows) -> Result<QuicLink, QuicError> {
     let connection = incoming.accept()?.await?;
     match take(&connection).await {
-        Ok(lanes) => Ok(QuicLink::accepted(connection, lanes, receive_window)),
+        Ok(lanes) => Ok(QuicLink::accepted(connection, lanes, windows)),
         Err(error) => {
             connection.close(close_code::LANES, b"");
             Err(error)

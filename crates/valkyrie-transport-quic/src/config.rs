@@ -30,7 +30,7 @@ pub(crate) fn client(options: &QuicTransport) -> Result<ClientConfig, TlsError> 
     let mut transport = transport(options);
     // The peer opens nothing towards the side that dialled.
     transport.max_concurrent_bidi_streams(VarInt::from_u32(0));
-    transport.receive_window(all_lanes(options));
+    transport.receive_window(windows(options).receive);
     config.transport_config(Arc::new(transport));
     config.version(QUIC_V1);
     Ok(config)
@@ -62,7 +62,7 @@ fn transport(options: &QuicTransport) -> TransportConfig {
     config.max_concurrent_uni_streams(VarInt::from_u32(0));
     config.datagram_receive_buffer_size(None);
     config.stream_receive_window(VarInt::from_u32(options.receive_window_bytes));
-    config.send_window(options.send_window_bytes.into());
+    config.send_window(windows(options).send);
     config.max_idle_timeout(Some(idle_timeout(options.idle_timeout)));
     config.keep_alive_interval(options.keepalive);
     config.initial_mtu(MTU_BYTES_MIN);
@@ -70,9 +70,21 @@ fn transport(options: &QuicTransport) -> TransportConfig {
     config
 }
 
-/// Room for every lane to be full at once, so that none takes it from another.
-pub(crate) fn all_lanes(options: &QuicTransport) -> VarInt {
-    VarInt::from_u64(u64::from(options.receive_window_bytes) * u64::from(LANES)).unwrap_or(VarInt::MAX)
+/// What a link changes while it lives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Windows {
+    /// Bytes taken and not acknowledged, over all lanes.
+    pub(crate) send: u64,
+    /// Unread bytes, over all lanes: room for every lane to be full at once, so that none takes it from another.
+    pub(crate) receive: VarInt,
+}
+
+pub(crate) fn windows(options: &QuicTransport) -> Windows {
+    let receive = u64::from(options.receive_window_bytes) * u64::from(LANES);
+    Windows {
+        send: options.send_window_bytes.into(),
+        receive: VarInt::from_u64(receive).unwrap_or(VarInt::MAX),
+    }
 }
 
 /// What does not fit the field of 62 bits, half a billion years, is the most that does.

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use valkyrie_transport::tls::{TlsError, server_name};
 use valkyrie_transport::{Action, HostPort, Locator, TransportError};
 
-use crate::config;
+use crate::config::{self, Windows};
 use crate::error::QuicError;
 use crate::lanes::{ALPN, LaneStreams, close_code, open};
 use crate::link::QuicLink;
@@ -46,6 +46,7 @@ pub(crate) async fn dial(options: &QuicTransport, locator: &Locator) -> Result<Q
         race(addresses, |address| {
             attempt(
                 config.clone(),
+                config::windows(options),
                 options.source,
                 address,
                 name.to_str().into_owned(),
@@ -157,6 +158,7 @@ impl From<QuicError> for Failure {
 
 async fn attempt(
     config: ClientConfig,
+    windows: Windows,
     source: Option<IpAddr>,
     address: SocketAddr,
     name: String,
@@ -179,7 +181,7 @@ async fn attempt(
         error = socket.failure() => return Err(Failure::System(error)),
     };
     match lanes(&connection).await {
-        Ok(lanes) => Ok(QuicLink::dialled(connection, lanes)),
+        Ok(lanes) => Ok(QuicLink::dialled(connection, lanes, windows)),
         Err(error) => {
             connection.close(close_code::LANES, b"");
             Err(error.into())

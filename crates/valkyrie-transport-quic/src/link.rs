@@ -8,12 +8,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use quinn::{Connection, ReadError, VarInt, WriteError};
+use quinn::{Connection, ReadError, WriteError};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 use valkyrie_transport::tls::EXPORTER_LABEL;
 use valkyrie_transport::{Capabilities, Lane, Link, READ_SPARE_BYTES_MIN, reserve_for_read};
 
+use crate::config::Windows;
 use crate::error::QuicError;
 use crate::lanes::{Ended, LANES, LaneStream, LaneStreams, close_code};
 use crate::options::SCHEME;
@@ -24,8 +25,10 @@ pub(crate) struct QuicLink {
     peer: SocketAddr,
     binding: Option<[u8; 32]>,
     ours: Ours,
-    /// What the peer may have under way is still little, because nothing says that the link is wanted.
-    unproven: Option<Unproven>,
+    windows: Windows,
+    /// How much was read while what the peer may have under way is still little, because nothing says that the link is
+    /// wanted; `None` once something does.
+    unproven: Option<usize>,
 }
 
 /// Our direction, on all lanes.
@@ -36,26 +39,16 @@ enum Ours {
     Closed,
 }
 
-struct Unproven {
-    read: usize,
-    receive_window: VarInt,
-}
-
 impl QuicLink {
-    pub(crate) fn dialled(connection: Connection, lanes: LaneStreams) -> Self {
-        Self::new(connection, lanes, None)
+    pub(crate) fn dialled(connection: Connection, lanes: LaneStreams, windows: Windows) -> Self {
+        Self::new(connection, lanes, windows, None)
     }
 
-    /// `receive_window` is what the link allows the peer over all lanes once somebody uses it.
-    pub(crate) fn accepted(connection: Connection, lanes: LaneStreams, receive_window: VarInt) -> Self {
-        let unproven = Unproven {
-            read: 0,
-            receive_window,
-        };
-        Self::new(connection, lanes, Some(unproven))
+    pub(crate) fn accepted(connection: Connection, lanes: LaneStreams, windows: Windows) -> Self {
+        Self::new(connection, lanes, windows, Some(0))
     }
 
-    fn new(connection: Connection, lanes: LaneStreams, unproven: Option<Unproven>) -> Self {
+    fn new(connection: Connection, lanes: LaneStreams, windows: Windows, unproven: Option<usize>) -> Self {
         let mut binding = [0; 32];
         //= protocol/security.md#bound-channels
         let exported = connection.export_keying_material(&mut binding, EXPORTER_LABEL, b"");
@@ -67,6 +60,7 @@ impl QuicLink {
             connection,
             lanes,
             ours: Ours::Open,
+            windows,
             unproven,
         }
     }
@@ -74,13 +68,15 @@ impl QuicLink {
     /// Somebody uses a lane beside the first, which comes after the handshake above, or has read more than one: what
     /// the peer may have under way is no longer little.
     fn used(&mut self, lane: Lane, read: usize) {
-        let Some(unproven) = &mut self.unproven else {
+        let Some(before) = self.unproven else {
             return;
         };
-        unproven.read = unproven.read.saturating_add(read);
-        if lane != Lane::FIRST || unproven.read > UNPROVEN_READ_BYTES_MAX {
-            self.connection.set_receive_window(unproven.receive_window);
+        let read = before.saturating_add(read);
+        if lane != Lane::FIRST || read > UNPROVEN_READ_BYTES_MAX {
+            self.connection.set_receive_window(self.windows.receive);
             self.unproven = None;
+        } else {
+            self.unproven = Some(read);
         }
     }
 
@@ -155,27 +151,24 @@ impl Link for QuicLink {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         self.used(lane, 0);
-        let stream = self.lane(lane)?;
-        let mut pieces = Pieces::new(bufs);
-        let mut taken = 0;
-        while let Some(piece) = pieces.next() {
-            let offered = piece.len();
-            let mut piece = [piece];
-            let polled = pin!(stream.send.write_chunks(&mut piece)).poll(cx);
-            match polled {
-                Poll::Ready(Ok(written)) => {
-                    taken += written.bytes;
-                    if written.bytes < offered {
-                        break;
-                    }
-                }
-                _ if taken > 0 => break,
-                Poll::Ready(Err(WriteError::Stopped(_))) => return Poll::Ready(Err(self.disputed())),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(QuicError::from(error).into())),
-                Poll::Pending => return Poll::Pending,
+        let polled = write(self.lane(lane)?, cx, bufs);
+        let polled = match polled {
+            // Critical frames and credit must not wait until the peer has acknowledged what other lanes took: they
+            // have some room that nobody else gets.
+            Poll::Pending if lane == Lane::FIRST => {
+                self.connection
+                    .set_send_window(self.windows.send.saturating_add(FIRST_LANE_RESERVE_BYTES));
+                let polled = write(self.lane(lane)?, cx, bufs);
+                self.connection.set_send_window(self.windows.send);
+                polled
             }
+            polled => polled,
+        };
+        match ready!(polled) {
+            Ok(count) => Poll::Ready(Ok(count)),
+            Err(WriteError::Stopped(_)) => Poll::Ready(Err(self.disputed())),
+            Err(error) => Poll::Ready(Err(QuicError::from(error).into())),
         }
-        Poll::Ready(Ok(taken))
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -216,6 +209,34 @@ impl Drop for QuicLink {
         };
         self.connection.close(code, b"");
     }
+}
+
+/// Writes as much of `bufs` as there is room for, in as few pieces as the library should look through.
+fn write(
+    stream: &mut LaneStream,
+    cx: &mut Context<'_>,
+    bufs: &[IoSlice<'_>],
+) -> Poll<Result<usize, WriteError>> {
+    let mut pieces = Pieces::new(bufs);
+    let mut taken = 0;
+    while let Some(piece) = pieces.next() {
+        let offered = piece.len();
+        let mut piece = [piece];
+        let polled = pin!(stream.send.write_chunks(&mut piece)).poll(cx);
+        match polled {
+            Poll::Ready(Ok(written)) => {
+                taken += written.bytes;
+                if written.bytes < offered {
+                    break;
+                }
+            }
+            // Whatever it is, it will be said again.
+            _ if taken > 0 => break,
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => return Poll::Pending,
+        }
+    }
+    Poll::Ready(Ok(taken))
 }
 
 /// Reads what is waiting into the spare room of `buf`, and makes room only when something is.
@@ -294,6 +315,10 @@ impl<'a, 'b> Pieces<'a, 'b> {
 /// The largest piece: 16 KiB. What does not fit the send window was copied for nothing, so a piece should be small
 /// beside it; and the library gives the room of a piece back when all of it is acknowledged.
 const PIECE_BYTES_MAX: usize = 16 * 1024;
+
+/// How much the first lane may have under way when the other lanes have filled the send window: 64 KiB, a dozen of the
+/// largest critical frames and the credit of hundreds of streams.
+pub const FIRST_LANE_RESERVE_BYTES: u64 = 64 * 1024;
 
 /// What the peer of an accepted link may have under way, over all lanes, before the link is used: 64 KiB.
 ///

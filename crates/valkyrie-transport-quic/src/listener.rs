@@ -103,7 +103,7 @@ fn taker(
     let taker = Taker {
         links: sender,
         locator,
-        receive_window: config::all_lanes(options),
+        windows: config::windows(options),
     };
     Ok((taker, links))
 }

@@ -3,15 +3,18 @@
 //! These need root, network namespaces and iptables. Where those are missing each test says so and ends.
 #![cfg(target_os = "linux")]
 
+use std::future::poll_fn;
 use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
+use std::task::Poll;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::sync::oneshot;
 use valkyrie_transport::{Lane, Transport, TransportError, accept};
-use valkyrie_transport_quic::{LANES, QuicTransport};
+use valkyrie_transport_quic::QuicTransport;
 
-use crate::support::ends::{at, close, dial_error, read, write};
+use crate::support::ends::{at, dial_error, fill_now, part, read, write};
 use crate::support::netns::{Cable, End};
 
 /// A cable, or the reason why there is none, said.
@@ -44,8 +47,9 @@ fn a_megabyte_passes_where_packets_have_1280_bytes() {
                 let mut link = accept(&mut *listener).await.unwrap();
                 let all = read(&mut *link, Lane(3), 1 << 20).await.unwrap();
                 write(&mut *link, Lane(3), &all).await.unwrap();
-                close(&mut *link).await.unwrap();
-                link.peer_address()
+                let peer = link.peer_address();
+                part(link).await;
+                peer
             }
         });
         let dialler = cable.run_at(End::Near, async move {
@@ -54,10 +58,7 @@ fn a_megabyte_passes_where_packets_have_1280_bytes() {
             let all: Vec<u8> = (0..1 << 20).map(|at: u32| (at % 251) as u8).collect();
             write(&mut *link, Lane(3), &all).await.unwrap();
             assert_eq!(read(&mut *link, Lane(3), 1 << 20).await.unwrap(), all);
-            close(&mut *link).await.unwrap();
-            for lane in (0..LANES).map(Lane) {
-                assert!(read(&mut *link, lane, 1).await.unwrap().is_empty());
-            }
+            part(link).await;
         });
         dialler.result();
         assert_eq!(acceptor.result(), Some(near));
@@ -124,8 +125,7 @@ fn everything_arrives_in_order_where_packets_are_lost() {
             let mut link = accept(&mut *listener).await.unwrap();
             let all = read(&mut *link, Lane(4), 1 << 19).await.unwrap();
             write(&mut *link, Lane(0), b"all").await.unwrap();
-            // Until the dialler says so, or is gone: what it lacks is sent again as long as this link lives.
-            let _ = read(&mut *link, Lane(0), 1).await;
+            part(link).await;
             all
         }
     });
@@ -138,9 +138,56 @@ fn everything_arrives_in_order_where_packets_are_lost() {
             let mut link = transport.dial(&place).await.unwrap();
             write(&mut *link, Lane(4), &all).await.unwrap();
             assert_eq!(read(&mut *link, Lane(0), 3).await.unwrap(), "all");
-            close(&mut *link).await.unwrap();
+            part(link).await;
         }
     });
     dialler.result();
     assert_eq!(acceptor.result(), all);
+}
+
+#[test]
+fn what_is_critical_does_not_wait_behind_a_link_full_of_bulk() {
+    let Some(cable) = cable(1500) else { return };
+    if let Err(missing) = cable.limit(End::Near, 8_000, 64 * 1024) {
+        let _ = writeln!(std::io::stderr(), "NOT TESTED: {missing}");
+        return;
+    }
+    let place = at(SocketAddr::new(cable.ipv4(End::Far), PORT));
+    let (ready, is_ready) = oneshot::channel();
+    let acceptor = cable.run_at(End::Far, {
+        let place = place.clone();
+        async move {
+            let mut listener = QuicTransport::new().listen(&place).await.unwrap();
+            ready.send(()).unwrap();
+            let mut link = accept(&mut *listener).await.unwrap();
+            // Says that bulk is wanted, and counts how much of it has come when the critical word is here.
+            write(&mut *link, Lane(4), b"go").await.unwrap();
+            let (mut bulk, mut critical) = (BytesMut::new(), BytesMut::new());
+            poll_fn(|cx| {
+                while let Poll::Ready(count) = link.poll_read(cx, Lane(4), &mut bulk) {
+                    assert!(count.unwrap() > 0);
+                }
+                link.poll_read(cx, Lane(0), &mut critical)
+            })
+            .await
+            .unwrap();
+            assert_eq!(critical, "critical");
+            bulk.len()
+        }
+    });
+    let dialler = cable.run_at(End::Near, async move {
+        is_ready.await.unwrap();
+        let mut link = QuicTransport::new().dial(&place).await.unwrap();
+        read(&mut *link, Lane(4), 2).await.unwrap();
+        let taken = fill_now(&mut *link, Lane(4));
+        write(&mut *link, Lane(0), b"critical").await.unwrap();
+        (taken, link)
+    });
+    let (taken, _link) = dialler.result();
+    let before = acceptor.result();
+    // A second's worth of bulk was taken, and what had come of it is what was on the wire.
+    assert!(
+        before < taken / 2,
+        "critical came behind {before} of {taken} bytes"
+    );
 }

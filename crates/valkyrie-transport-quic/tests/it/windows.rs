@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use valkyrie_transport::{Lane, Transport, accept};
-use valkyrie_transport_quic::{FIRST_RECEIVE_WINDOW_BYTES, LANES, QuicTransport, SEND_WINDOW_BYTES};
+use valkyrie_transport_quic::{
+    FIRST_LANE_RESERVE_BYTES, FIRST_RECEIVE_WINDOW_BYTES, LANES, QuicTransport, SEND_WINDOW_BYTES,
+};
 
 use crate::support::ends::{address, at, fill, is_full, listen, pair, read, write};
 use crate::support::relay::Relay;
@@ -64,9 +66,17 @@ async fn what_is_not_acknowledged_is_bounded_over_all_lanes_together() {
     assert!(first <= bound, "{first} bytes");
     // What a peer has not acknowledged yet of what came before may count too; a piece is counted until all of it is.
     assert!(first > bound / 2, "{first} bytes");
-    for lane in (0..LANES).map(Lane) {
+    for lane in (1..LANES).map(Lane) {
         assert!(is_full(&mut *dialled, lane), "{lane} has a bound of its own");
     }
+    // The first lane has some room that the others cannot take, and no more.
+    let reserved = fill(&mut *dialled, Lane(0)).await;
+    let bound = FIRST_LANE_RESERVE_BYTES as usize;
+    assert!(
+        (bound / 2..=bound + bound / 2).contains(&reserved),
+        "{reserved} bytes"
+    );
+    assert!(is_full(&mut *dialled, Lane(0)) && is_full(&mut *dialled, Lane(1)));
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use valkyrie_transport::tls::{Certificates, Roots};
 use valkyrie_transport::{Lane, Link, Listener, Locator, Transport, TransportError, accept};
-use valkyrie_transport_quic::QuicTransport;
+use valkyrie_transport_quic::{LANES, QuicTransport};
 
 /// How long a condition is waited for. Nothing here takes long; a machine that is busy may.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -70,6 +70,15 @@ pub(crate) async fn close(link: &mut dyn Link) -> io::Result<()> {
     poll_fn(|cx| link.poll_close(cx)).await
 }
 
+/// Ends a link in good order: says that no more will come, and waits until the peer has said so too. A side that went
+/// earlier might take along what the other still waits for.
+pub(crate) async fn part(mut link: BoxLink) {
+    close(&mut *link).await.unwrap();
+    for lane in (0..LANES).map(Lane) {
+        assert!(read(&mut *link, lane, 1).await.unwrap().is_empty());
+    }
+}
+
 /// Writes until the link takes no more for a while, and says how much it took.
 pub(crate) async fn fill(link: &mut dyn Link, lane: Lane) -> usize {
     let mut taken = 0;
@@ -80,6 +89,16 @@ pub(crate) async fn fill(link: &mut dyn Link, lane: Lane) -> usize {
             Err(_) => return taken,
         }
     }
+}
+
+/// Writes until the link takes no more at this moment, and says how much it took.
+pub(crate) fn fill_now(link: &mut dyn Link, lane: Lane) -> usize {
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut taken = 0;
+    while let Poll::Ready(written) = link.poll_write(&mut cx, lane, &[IoSlice::new(&[0; 8192])]) {
+        taken += written.unwrap();
+    }
+    taken
 }
 
 /// Whether a write finds no room at this moment.

@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -195,9 +196,12 @@ pub(crate) struct Running<T> {
 }
 
 impl<T> Running<T> {
-    /// What came of it. Panics when it did.
+    /// What came of it. Panics when it did, and when nothing comes of it.
     pub(crate) fn result(&self) -> T {
-        self.result.recv().expect("what ran at an end panicked")
+        match self.result.recv_timeout(RESULT_TIME_MAX) {
+            Ok(result) => result,
+            Err(error) => panic!("what ran at an end came to nothing: {error}"),
+        }
     }
 }
 
@@ -223,3 +227,6 @@ fn run(arguments: &[&str]) -> Result<(), Missing> {
         String::from_utf8_lossy(&stderr).trim()
     )))
 }
+
+/// How long a result is waited for. What runs at an end takes a second or two, on a machine that is not busy.
+const RESULT_TIME_MAX: Duration = Duration::from_secs(60);

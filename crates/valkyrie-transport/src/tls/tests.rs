@@ -146,6 +146,23 @@ fn roots_from_a_file_take_their_certificate_and_its_name_alone() {
 }
 
 #[test]
+fn roots_of_the_system_do_not_take_a_certificate_of_our_own() {
+    match Roots::System.client_config(ALPN) {
+        Ok(_) => assert!(
+            shake(
+                &Roots::System,
+                &Certificates::self_signed(),
+                "valkyrie.invalid",
+                ALPN
+            )
+            .is_err()
+        ),
+        // A system without roots trusts nobody, and says so.
+        Err(error) => assert!(matches!(error, TlsError::Roots { .. }), "{error:?}"),
+    }
+}
+
+#[test]
 fn a_replaced_certificate_is_shown_after_the_next_look() {
     let place = Place::new("old.example");
     let certificates = place.certificates();
