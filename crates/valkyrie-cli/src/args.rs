@@ -12,6 +12,7 @@ use crate::completions::CompletionsArgs;
 use crate::decode::DecodeArgs;
 use crate::exit::EXIT_CODES_HELP;
 use crate::keys::KeysArgs;
+use crate::links::LinksArgs;
 use crate::out::ColorWhen;
 use crate::ping::PingArgs;
 use crate::policy::PolicyArgs;
@@ -21,7 +22,8 @@ use valkyrie_rustci::command::CiArgs;
 
 /// Serve, call, measure and look into Valkyrie.
 ///
-/// Locators say where: tcp://host:port, uds:///absolute/path, and on Linux uds://@name.
+/// Locators say where: tcp://host:port, quic://host:port, auto://host:port (QUIC where it gets through, else TCP),
+/// ws://host:port/path, wss://host:port/path, uds:///absolute/path, and on Linux uds://@name.
 #[derive(Parser, Debug)]
 #[command(name = "valkyrie", version, styles = STYLES, after_help = EXIT_CODES_HELP)]
 pub(crate) struct Cli {
@@ -49,6 +51,7 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     Ping(PingArgs),
     Call(CallArgs),
+    Links(LinksArgs),
     Bench(BenchArgs),
     Decode(DecodeArgs),
     Keys(KeysArgs),

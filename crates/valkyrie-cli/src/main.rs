@@ -14,6 +14,7 @@ mod decode;
 mod exit;
 mod fault;
 mod keys;
+mod links;
 mod net;
 mod out;
 mod picture;
@@ -57,6 +58,7 @@ fn run(cli: &Cli, out: &mut Out, notes: Notes) -> Result<(), CliError> {
         Command::Serve(args) => serve::run(args, out, notes),
         Command::Ping(args) => ping::run(args, out, notes),
         Command::Call(args) => call::run(args, out, notes),
+        Command::Links(args) => links::run(args, out, notes),
         Command::Bench(args) => bench::run(args, out, notes),
         Command::Decode(args) => decode::run(args, out),
         Command::Keys(args) => keys::run(args, out, notes),

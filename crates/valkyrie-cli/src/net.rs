@@ -17,13 +17,19 @@ use crate::units::{Span, parse_duration};
 /// Whom to dial.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DialArgs {
-    /// Where the peer listens: tcp://host:port, uds:///path or uds://@name.
+    /// Where the peer listens, such as tcp://host:port, quic://host:port, auto://host:port, ws://host:port/ or
+    /// uds:///path.
     #[arg(value_parser = parse_locator)]
     pub(crate) locator: Locator,
 
     /// How long dialling and opening the session may take.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub(crate) connect_timeout: Duration,
+
+    /// How long the connection outlives its link: it goes on over another, wherever the peer listens. 0s ends it with
+    /// its link.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
+    pub(crate) resume_for: Duration,
 
     #[command(flatten)]
     meet: MeetArgs,
@@ -56,7 +62,7 @@ impl DialArgs {
         Ok(Dial {
             args: self,
             access,
-            endpoint: builder.build()?,
+            endpoint: builder.resume_for(self.resume_for).build()?,
         })
     }
 }
@@ -80,6 +86,7 @@ impl Dial<'_> {
             locator,
             connect_timeout,
             meet,
+            ..
         } = self.args;
         let expect = meet.trust.map_or(Expect::Anybody, Expect::Fingerprint);
         let dialling = self.endpoint.connect_expecting(locator, expect);

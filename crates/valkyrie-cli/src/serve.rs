@@ -11,7 +11,7 @@ use serde_json::json;
 use valkyrie::security::audit::AuditEvent;
 use valkyrie::security::trust::{FirstUse, KnownPeer};
 use valkyrie::{AccessPolicy, Endpoint, Locator, PlainRule, PolicyHandle, UdsTransport};
-use valkyrie_rustci::command::IdentityArgs;
+use valkyrie_rustci::command::{AuditFileArgs, IdentityArgs};
 
 pub(crate) use self::services::ProcessReport;
 use self::services::State;
@@ -33,11 +33,12 @@ The first Ctrl-C or SIGTERM drains: nothing new begins, what is running ends, an
 A second one ends it at once.
 
 Without --policy any peer that proves an identity, known or not, may use echo, health and describe in the classes
-job, data and bulk. With one, peers from elsewhere have to be trusted (`valkyrie keys trust`), and may do what the policy
+job, data and bulk, and who shows this node's own identity may ask for its links. With one, peers from elsewhere have to be trusted (`valkyrie keys trust`), and may do what the policy
 says. Policy, trust, revocations and the identity are read again when their files change, and on SIGHUP.
 
 Examples:
   valkyrie serve --listen tcp://127.0.0.1:7000
+  valkyrie serve --listen quic://[::]:7000 --listen tcp://[::]:7000 --listen ws://[::]:7001/
   valkyrie serve --listen tcp://[::]:7000 --policy policy.toml
   valkyrie serve --listen tcp://[::]:7000 --listen uds:///run/valkyrie.sock --uds-mode 660")]
 pub(crate) struct ServeArgs {
@@ -57,6 +58,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "MODE", value_parser = parse_mode)]
     uds_mode: Option<u32>,
 
+    /// How long a connection is kept whose link has broken, for peers that ask for it; 0s for not at all.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    resume_for: Duration,
+
     /// Threads that serve; as many as there are cores unless told otherwise.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -71,6 +76,9 @@ pub(crate) struct ServeArgs {
 
     #[command(flatten)]
     identity: IdentityArgs,
+
+    #[command(flatten)]
+    audit: AuditFileArgs,
 }
 
 fn parse_mode(text: &str) -> Result<u32, String> {
@@ -110,10 +118,10 @@ async fn serve(
         .map_err(|error| CliError::new(Exit::Local, format!("the services cannot be served: {error}")))?;
     let handle = PolicyHandle::new(match (&policy, args.plain) {
         (Some(file), _) => file.policy(),
-        (None, false) => AccessPolicy::diagnostics(),
+        (None, false) => AccessPolicy::diagnostics_of(access.keystore().document().fingerprint()),
         (None, true) => AccessPolicy::allow_all(),
     });
-    let trail = Trail::begin(access.keystore(), notes)?;
+    let trail = Trail::begin(access.keystore(), args.audit, notes)?;
     let recording = trail.clone();
     let strangers = policy.is_none();
     let remember = access.on_first_use();
@@ -121,6 +129,7 @@ async fn serve(
         .transport(UdsTransport::new().with_mode(args.uds_mode))
         .services(services)
         .connections_max(args.max_connections)
+        .resume_for_peers(args.resume_for)
         .security(access.security())
         .policy(handle.clone())
         .plain(if args.plain {

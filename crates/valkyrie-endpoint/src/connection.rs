@@ -291,7 +291,7 @@ impl fmt::Debug for Connection {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LinkInfo {
-    /// Who is at its other end, for people; empty while there is none.
+    /// Who is at its other end, for people; of the last link while there is none.
     pub peer: String,
     /// What it can do.
     pub capabilities: Capabilities,

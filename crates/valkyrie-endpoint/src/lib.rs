@@ -21,6 +21,7 @@ mod audit;
 mod auto;
 mod builder;
 mod call;
+mod carried;
 mod channel;
 mod clock;
 mod configs;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use valkyrie_security::trust::Expect;
-use valkyrie_transport::{Link, Locator, TransportError};
+use valkyrie_transport::{Locator, TransportError};
 
 use crate::continuity::Carrier;
 use crate::endpoint::Inner;
@@ -102,8 +102,7 @@ pub(crate) fn rank(place: &Locator) -> u8 {
 }
 
 /// The same for a link, which names its scheme first when it says who its peer is.
-pub(crate) fn rank_of(link: &dyn Link) -> u8 {
-    let peer = link.peer();
+pub(crate) fn rank_of_peer(peer: &str) -> u8 {
     rank_of_scheme(peer.split([' ', ':']).next().unwrap_or_default())
 }
 

@@ -20,7 +20,7 @@
 
 use std::io::IoSlice;
 use std::mem;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -30,13 +30,14 @@ use valkyrie_frame::Batch;
 use valkyrie_proto::{Event, Failure, Resume, SESSION_ID_LEN, Session, Side};
 use valkyrie_transport::{Capabilities, Lane, Link, READ_CHUNK_BYTES};
 
+use crate::carried::Carried;
 use crate::channel::Channel;
 use crate::clock;
 use crate::continuity::{Carrier, Passage, refusal};
 use crate::core::{Arrivals, Core};
 use crate::guard::Guard;
 use crate::lanes::Lanes;
-use crate::mover::{Origin, rank_of};
+use crate::mover::{Origin, rank_of_peer};
 use crate::roster::Roster;
 use crate::secure::Greeted;
 use crate::services::Services;
@@ -60,8 +61,8 @@ pub(crate) struct Shared {
     pub(crate) peer: Box<str>,
     /// Of a connection that may outlive its link.
     pub(crate) passage: OnceLock<Box<Passage>>,
-    /// The [rank](rank_of) of its present link.
-    carried_by: AtomicU8,
+    /// Its present link, for people: they may ask from within a handler, when the link itself is taken.
+    carried: Mutex<Carried>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -174,7 +175,7 @@ impl Shared {
         Self {
             side: session.side(),
             peer: link.peer().into_boxed_str(),
-            carried_by: AtomicU8::new(rank_of(&*link)),
+            carried: Mutex::new(Carried::first(&*link)),
             core: Mutex::new(Core::new(session, now)),
             link: Mutex::new(LinkState {
                 link: Some(link),
@@ -218,20 +219,23 @@ impl Shared {
 
     /// What its present link costs, see [`rank`](crate::mover::rank).
     pub(crate) fn carried_by(&self) -> u8 {
-        self.carried_by.load(Ordering::Relaxed)
+        rank_of_peer(self.carried().peer.as_deref().unwrap_or(&self.peer))
     }
 
     /// Who is at the other end of the present link, and what it can do.
     pub(crate) fn describe_link(&self) -> (String, Capabilities) {
-        let link = self.lock_link();
-        match &link.link {
-            Some(link) => (link.peer(), link.capabilities()),
-            None => (String::new(), Capabilities::default()),
-        }
+        let carried = self.carried();
+        let peer = carried.peer.as_deref().unwrap_or(&self.peer).to_owned();
+        (peer, *carried.capabilities)
+    }
+
+    fn carried(&self) -> MutexGuard<'_, Carried> {
+        // Every change under this lock is one assignment.
+        self.carried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn is_carried_by(&self, link: &dyn Link) {
-        self.carried_by.store(rank_of(link), Ordering::Relaxed);
+        *self.carried() = Carried::later(link);
     }
 
     /// The session has opened as one that outlives its link.
@@ -646,7 +650,7 @@ mod tests {
     /// What an idle connection costs is these two, the session's settings, and what the runtime and the link take.
     #[test]
     fn a_connection_is_small() {
-        assert!(size_of::<Shared>() <= 856, "{}", size_of::<Shared>());
+        assert!(size_of::<Shared>() <= 896, "{}", size_of::<Shared>());
         assert!(size_of::<Driver>() <= 64, "{}", size_of::<Driver>());
         assert!(size_of::<LinkState>() <= 96, "{}", size_of::<LinkState>());
     }

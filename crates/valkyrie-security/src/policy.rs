@@ -108,6 +108,16 @@ impl Policy {
         Self::built_in(&[PeerSelector::Any], calls, Classes::ORDINARY)
     }
 
+    /// [`Policy::diagnostics`], and the methods of the service node, which tell of other peers, for whoever shows the
+    /// node's own identity: its operator at another terminal.
+    pub fn diagnostics_of(node: crate::identity::Fingerprint) -> Self {
+        let everybody = Self::diagnostics();
+        let calls = Calls::of_services(&["node"]);
+        let operator = Self::built_in(&[PeerSelector::Fingerprint(node)], calls, Classes::ORDINARY);
+        let rules = everybody.rules.iter().chain(&*operator.rules).cloned();
+        Self::new(rules.collect(), TokenRules::default())
+    }
+
     /// Any authenticated peer may call anything and use any topic, in the classes job, data and bulk.
     pub fn allow_authenticated() -> Self {
         Self::built_in(&[PeerSelector::Any], Calls::any(), Classes::ORDINARY)

@@ -23,8 +23,9 @@
 //!
 //! This crate is the front door: it re-exports what programs use and knows the transports of the house. It has no
 //! logic of its own. [`endpoint`] gives a builder that dials and listens on `tcp://host:port`, `uds:///path`,
-//! `uds://@name` and `mem://name`; another transport is one more call of
-//! [`transport`](EndpointBuilder::transport).
+//! `uds://@name` and `mem://name`; with the feature of that name also on `quic://host:port` and on `ws://` and
+//! `wss://host:port/path`, and with `quic` it dials `auto://host:port`, which is QUIC where that gets through and TCP
+//! where not. Another transport is one more call of [`transport`](EndpointBuilder::transport).
 //!
 //! | for | read |
 //! |---|---|
@@ -43,14 +44,19 @@ pub use valkyrie_endpoint::{
     AccessPolicy, ApiMisuse, AuditSink, BuildError, Call, CallError, Class, CloseReason, Config,
     ConnectError, Connection, ConnectionStats, Context, Culprit, Dialer, DialerError, Endpoint,
     EndpointBuilder, ErrorCode, Expect, Extensions, Failure, HandshakeError, HandshakeLimits, IncomingStream,
-    Keepalive, Kind, Limits, Link, ListenError, Listener, Locator, Message, Method, MethodError, Notify,
-    NotifyError, Open, OpenError, PingError, PlainRule, Policy, PolicyHandle, Priority, Processed, RecvError,
-    RecvStream, Redial, Refusal, Security, SecurityStats, SendError, SendStream, Services, ServicesBuilder,
-    ServicesError, Shape, Side, Stats, ToLocator, ToMethod, Transport, TransportError, Verified, WhileDown,
+    Keepalive, Kind, Limits, Link, LinkInfo, ListenError, Listener, Locator, Message, Method, MethodError,
+    Notify, NotifyError, Open, OpenError, PingError, PlainRule, Policy, PolicyHandle, Priority, Processed,
+    RecvError, RecvStream, Redial, Refusal, Security, SecurityStats, SendError, SendStream, Services,
+    ServicesBuilder, ServicesError, Shape, Side, Stats, ToLocator, ToMethod, Transport, TransportError,
+    Verified, WhileDown,
 };
 pub use valkyrie_transport::mem::MemTransport;
+#[cfg(feature = "quic")]
+pub use valkyrie_transport_quic::QuicTransport;
 pub use valkyrie_transport_tcp::TcpTransport;
 pub use valkyrie_transport_uds::UdsTransport;
+#[cfg(feature = "ws")]
+pub use valkyrie_transport_ws::WsTransport;
 
 /// The frame codec.
 pub use valkyrie_frame as frame;
@@ -61,7 +67,7 @@ pub use valkyrie_security as security;
 /// The contracts that transports implement.
 pub use valkyrie_transport as transport;
 
-/// Starts building an endpoint that knows `tcp`, `uds` and `mem`. A transport added for one of these schemes takes the
+/// Starts building an endpoint that knows `tcp`, `uds` and `mem`, and what the features add. A transport added for one of these schemes takes the
 /// place of the one that is there.
 ///
 /// Connections are encrypted and both ends know who the other is. Without an identity the endpoint is somebody new for
@@ -70,10 +76,20 @@ pub use valkyrie_transport as transport;
 ///
 /// `mem` names belong to the whole process, so that two endpoints of one program meet.
 pub fn endpoint() -> EndpointBuilder {
-    Endpoint::builder()
+    let builder = Endpoint::builder()
         .transport(TcpTransport::default())
         .transport(UdsTransport::default())
-        .transport(MemTransport::process_wide())
+        .transport(MemTransport::process_wide());
+    #[cfg(feature = "quic")]
+    let builder = builder.transport(QuicTransport::default());
+    #[cfg(feature = "ws")]
+    let builder = builder
+        .transport(WsTransport::new())
+        .transport(WsTransport::secure(
+            transport::tls::Certificates::default(),
+            transport::tls::Roots::default(),
+        ));
+    builder
 }
 
 /// The README's code is compiled and run with the documentation tests.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use valkyrie::{Endpoint, ErrorCode, Failure, Message, RecvStream, SendStream, Services, ServicesError};
 
+use crate::links::LinkReport;
 use crate::process;
 use crate::units::parse_duration;
 
@@ -31,7 +32,7 @@ pub(crate) struct ProcessReport {
 
 /// Puts the services together.
 pub(crate) fn build(state: &Arc<State>) -> Result<Services, ServicesError> {
-    let (process, describe) = (Arc::clone(state), Arc::clone(state));
+    let (process, describe, node) = (Arc::clone(state), Arc::clone(state), Arc::clone(state));
     Services::builder()
         .unary("echo", "echo", |_, payload| async move { Ok(payload) })
         .unary("echo", "delay", |_, payload| delay(payload))
@@ -54,8 +55,42 @@ pub(crate) fn build(state: &Arc<State>) -> Result<Services, ServicesError> {
             let description = description(&describe);
             async move { to_json(&description) }
         })
+        .unary("node", "links", move |_, _| {
+            let node = Arc::clone(&node);
+            async move { to_json(&links(&node).await) }
+        })
         .build()
 }
+
+/// What carries each connection there is, and how far away the peer is now.
+async fn links(state: &State) -> Vec<LinkReport> {
+    let connections = state.endpoint.get().map_or_else(Vec::new, Endpoint::connections);
+    let mut asked = tokio::task::JoinSet::new();
+    for connection in connections.iter().take(PINGED_MAX).cloned() {
+        asked.spawn(async move {
+            let answered = tokio::time::timeout(PING_PATIENCE, connection.ping()).await;
+            (connection.id(), answered.ok().and_then(Result::ok))
+        });
+    }
+    let mut delays = std::collections::HashMap::new();
+    while let Some(asked) = asked.join_next().await {
+        if let Ok((id, Some(delay))) = asked {
+            delays.insert(id, delay);
+        }
+    }
+    let mut links: Vec<LinkReport> = connections
+        .iter()
+        .map(|connection| LinkReport::of(connection, delays.get(&connection.id()).copied()))
+        .collect();
+    links.sort_by_key(|link| link.id);
+    links
+}
+
+/// Connections that are asked how far away they are; of further ones the last that is known is told.
+const PINGED_MAX: usize = 1000;
+
+/// How long an answer to that may take.
+const PING_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Gives every message back.
 async fn echo_stream(mut send: SendStream, mut recv: RecvStream) -> Result<(), Failure> {

@@ -300,3 +300,20 @@ async fn a_million_messages_and_a_thousand_breaks() {
         at(1.0)
     );
 }
+
+#[tokio::test]
+async fn a_handler_may_ask_for_the_link_that_it_was_called_over() {
+    let services =
+        Services::builder().unary(
+            "what",
+            "link",
+            |context: valkyrie_endpoint::Context, _| async move {
+                Ok(Bytes::from(context.connection().link().peer))
+            },
+        );
+    let fragile = Fragile::over_tcp(services.build().unwrap());
+    let place = fragile.server.listen("tcp://127.0.0.1:0").await.unwrap();
+    let connection = fragile.client.connect(&place).await.unwrap();
+    let answer = within(connection.call(("what", "link"), "")).await.unwrap();
+    assert!(answer.starts_with(b"tcp 127.0.0.1:"), "{answer:?}");
+}
