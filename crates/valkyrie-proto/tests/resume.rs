@@ -1,6 +1,5 @@
 //! Each rule of `docs/protocol/resume.md` once, played by hand.
 
-#[allow(dead_code, reason = "each test file plays its own attacks")]
 mod hostile;
 mod linked;
 
@@ -337,6 +336,32 @@ fn a_full_sender_waits_for_acknowledgements() {
     assert_eq!(linked.acceptor.heard().len(), 20);
     assert_eq!(
         linked.dialer.count(|event| matches!(event, Event::Pong { .. })),
+        1
+    );
+}
+
+#[test]
+fn a_drain_waits_for_room_and_its_ping_behind_it() {
+    let mut small = config();
+    small.limits.resume_bytes = Limits::MIN_RESUME_BYTES;
+    let mut linked = Linked::open(small, config(), 1);
+    let now = linked.now;
+    for _ in 0..7 {
+        let big = Message::data(Bytes::from(vec![1; 10_000]));
+        let said = linked.dialer.session.notify(now, Class::Data, None, big);
+        said.expect("room");
+    }
+    linked.write(Side::Dialer);
+    linked.dialer.session.drain(now, 1);
+    assert!(!linked.write(Side::Dialer), "and nothing is wanted");
+    linked
+        .arrive(Side::Acceptor, 0, usize::MAX)
+        .expect("within the rules");
+    linked.talk();
+    assert_eq!(
+        linked
+            .acceptor
+            .count(|event| matches!(event, Event::Draining { .. })),
         1
     );
 }
