@@ -17,7 +17,7 @@ use crate::place::{host_port, resolve};
 use crate::stream::Stream;
 
 pub(crate) async fn dial(options: &HttpTransport, locator: &Locator) -> Result<HttpLink, TransportError> {
-    let place = host_port(options, locator)?;
+    let place = host_port(locator, options.scheme_name())?;
     if place.port == 0 {
         let reason = "port 0 is for listening; dial the port that the listener reports".to_owned();
         return Err(unusable(locator, reason));

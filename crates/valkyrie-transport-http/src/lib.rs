@@ -18,11 +18,15 @@
 //! # }
 //! ```
 //!
+//! The module `gateway`, a feature of the same name, is for plain HTTP clients of services; it shares no port with links.
+//!
 //! The wire is specified in `docs/protocol/transports.md`, section `http`. Read [`HttpTransport`] first, for its options.
 
 mod conn;
 mod dial;
 mod error;
+#[cfg(feature = "gateway")]
+pub mod gateway;
 mod io;
 mod link;
 mod listener;

@@ -10,8 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use socket2::SockRef;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::{TlsAcceptor, TlsStream};
@@ -22,15 +21,14 @@ use crate::error::OpenError;
 use crate::link::{About, HttpLink};
 use crate::open;
 use crate::options::{HANDSHAKE_TIME_MAX, HttpTransport};
-use crate::place::{host_port, resolve};
+use crate::place::{bind_first, host_port};
 use crate::stream::Stream;
 
-/// Binds the first address of the locator's host.
 pub(crate) async fn listen(
     options: &HttpTransport,
     locator: &Locator,
 ) -> Result<HttpListener, TransportError> {
-    let place = host_port(options, locator)?;
+    let place = host_port(locator, options.scheme_name())?;
     let tls = match &options.tls {
         None => None,
         Some(tls) => {
@@ -42,52 +40,18 @@ pub(crate) async fn listen(
             Some(TlsAcceptor::from(config))
         }
     };
-    // `resolve` gives at least one address, and every attempt but the last may fail.
-    let mut last_error = None;
-    for address in resolve(locator, place).await? {
-        match bind(options, address) {
-            Ok((listener, bound)) => {
-                let bound = Locator::new(options.scheme_name(), &bound.to_string());
-                let bound = bound.map_err(|source| TransportError::BadLocator {
-                    locator: locator.clone(),
-                    source,
-                })?;
-                return Ok(HttpListener {
-                    listener,
-                    locator: bound,
-                    opening: Arc::new(Opening {
-                        options: options.clone(),
-                        tls,
-                    }),
-                    opened: JoinSet::new(),
-                    oldest: VecDeque::new(),
-                    pause: None,
-                });
-            }
-            // A name can stand for a family this machine does not have; only then is the next address meant too.
-            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => last_error = Some(error),
-            Err(error) => return Err(TransportError::from_io(Action::Listen, locator, error)),
-        }
-    }
-    let error = last_error.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into());
-    Err(TransportError::from_io(Action::Listen, locator, error))
-}
-
-fn bind(options: &HttpTransport, address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
-    let socket = match address.is_ipv6() {
-        true => TcpSocket::new_v6(),
-        false => TcpSocket::new_v4(),
-    }?;
-    // On Windows the option of this name lets another program take the port over.
-    socket.set_reuseaddr(cfg!(unix))?;
-    if address.is_ipv6() {
-        // Systems differ in what `[::]` means; here it is every address of both families, everywhere.
-        SockRef::from(&socket).set_only_v6(!address.ip().is_unspecified())?;
-    }
-    socket.bind(address)?;
-    let listener = socket.listen(options.backlog)?;
-    let bound = listener.local_addr()?;
-    Ok((listener, bound))
+    let (listener, locator) = bind_first(locator, place, options.backlog).await?;
+    Ok(HttpListener {
+        listener,
+        locator,
+        opening: Arc::new(Opening {
+            options: options.clone(),
+            tls,
+        }),
+        opened: JoinSet::new(),
+        oldest: VecDeque::new(),
+        pause: None,
+    })
 }
 
 pub(crate) struct HttpListener {

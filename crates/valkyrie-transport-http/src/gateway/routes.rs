@@ -1,0 +1,132 @@
+//! The paths of a gateway, and what becomes of a request to each.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, Method, Response, StatusCode};
+use axum::routing::{any, get};
+use tokio::time::{Instant, timeout_at};
+use valkyrie_frame::ErrorCode;
+
+use super::answer::{self, JSON};
+use super::options::Gateway;
+use super::origin::{self, Page};
+use super::upstream::{Asked, Failure};
+use super::{ask, body, events, openapi};
+
+/// What axum is to do.
+pub(super) fn router(gateway: Gateway) -> Router {
+    Router::new()
+        .route("/v2/call/{service}/{method}", any(call))
+        .route("/healthz", get(healthz).fallback(get_only))
+        .route("/readyz", get(readyz).fallback(get_only))
+        .route("/openapi.json", get(openapi).fallback(get_only))
+        .fallback(nothing)
+        .with_state(Arc::new(gateway))
+}
+
+//= protocol/transports.md#gateway
+async fn call(
+    State(gateway): State<Arc<Gateway>>,
+    names: Result<Path<(String, String)>, axum::extract::rejection::PathRejection>,
+    request: Request,
+) -> Response<Body> {
+    let page = origin::page(request.headers(), request.uri(), &gateway.origins);
+    if page == Page::Refused {
+        let why = "pages of this origin may not call; whoever runs the gateway can allow it";
+        return answer::refusal(StatusCode::FORBIDDEN, why);
+    }
+    if request.method() == Method::OPTIONS {
+        return origin::preflight(&page);
+    }
+    let mut response = match names {
+        _ if request.method() != Method::POST => answer::not_allowed("POST, OPTIONS"),
+        Ok(Path((service, method))) => make(&gateway, service, method, request).await,
+        Err(_) => answer::refusal(StatusCode::BAD_REQUEST, "the names in the path are not UTF-8"),
+    };
+    origin::tell(&page, &mut response);
+    response
+}
+
+async fn make(gateway: &Gateway, service: String, method: String, request: Request) -> Response<Body> {
+    let headers = request.headers();
+    let wants_events = ask::wants_events(headers);
+    let (metadata, timeout) = match (ask::metadata(headers), ask::timeout(headers)) {
+        (Ok(metadata), Ok(timeout)) => (metadata, timeout),
+        (Err(failure), _) | (_, Err(failure)) => return answer::failure(&failure),
+    };
+    // The client's time runs from here; what the body takes of it is not the service's.
+    let deadline = Instant::now() + timeout;
+    let body = match body::read(request.into_body(), gateway.body_bytes_max, gateway.body_time_max).await {
+        Ok(body) => body,
+        Err(none) => return answer::refusal(none.status, &none.why),
+    };
+    let asked_in = metadata.content_type.clone();
+    let asked = Asked {
+        service,
+        method,
+        metadata,
+        body,
+        timeout: deadline.saturating_duration_since(Instant::now()),
+    };
+    if wants_events {
+        let opened = timeout_at(deadline, gateway.upstream.stream(asked)).await;
+        return match opened.unwrap_or_else(|_| Err(over())) {
+            Ok(replies) => events::events(replies, deadline),
+            Err(failure) => answer::failure(&failure),
+        };
+    }
+    let answered = timeout_at(deadline, gateway.upstream.call(asked)).await;
+    match answered.unwrap_or_else(|_| Err(over())) {
+        Ok(body) => answer::success(body, asked_in.as_deref()),
+        Err(failure) => answer::failure(&failure),
+    }
+}
+
+fn over() -> Failure {
+    Failure::new(
+        ErrorCode::DEADLINE_EXCEEDED,
+        "the time that the client allowed is over; whether the call was made is unknown",
+    )
+}
+
+async fn healthz() -> Response<Body> {
+    said("ok\n", TEXT)
+}
+
+async fn readyz(State(gateway): State<Arc<Gateway>>) -> Response<Body> {
+    match gateway.upstream.unready() {
+        None => said("ready\n", TEXT),
+        Some(why) => answer::refusal(StatusCode::SERVICE_UNAVAILABLE, &why),
+    }
+}
+
+async fn openapi(State(gateway): State<Arc<Gateway>>, request: Request) -> Response<Body> {
+    let page = origin::page(request.headers(), request.uri(), &gateway.origins);
+    let document = openapi::document(&gateway.upstream.describe());
+    let mut response = said(document.to_string(), JSON);
+    origin::tell(&page, &mut response);
+    response
+}
+
+async fn get_only() -> Response<Body> {
+    answer::not_allowed("GET, HEAD")
+}
+
+async fn nothing() -> Response<Body> {
+    let what = "there is nothing here; calls are POST /v2/call/SERVICE/METHOD, and /openapi.json says which there are";
+    answer::refusal(StatusCode::NOT_FOUND, what)
+}
+
+fn said(body: impl Into<Body>, kind: &'static str) -> Response<Body> {
+    let mut response = Response::new(body.into());
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
