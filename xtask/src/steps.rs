@@ -13,6 +13,7 @@ mod no_std;
 pub(crate) mod peers;
 mod rust;
 mod tests;
+mod web;
 
 use crate::ci::Outcome;
 use crate::context::Context;
@@ -102,6 +103,11 @@ pub(crate) fn all() -> &'static [Step] {
             name: "autobahn",
             about: "The Autobahn suite finds nothing wrong with WebSocket frames, as acceptor and as dialler",
             run: |context| autobahn::run(context).into(),
+        },
+        Step {
+            name: "web",
+            about: "The browser client: the vectors and its session with node, and in headless Chromium against the server",
+            run: |context| web::run(context).into(),
         },
         Step {
             name: "models",

@@ -84,17 +84,7 @@ pub(crate) fn ensure_cxx(root: &Path) -> Result<(), Failure> {
     if found(named.as_deref()) {
         return Ok(());
     }
-    let is_root = Shell::new("id", root)
-        .args(["-u"])
-        .read()
-        .is_some_and(|id| id.trim() == "0");
-    if is_root && find("apt-get").is_some() {
-        println!("no C++ compiler; installing g++ with apt-get");
-        let _ = Shell::new("apt-get", root)
-            .args(["install", "-y", "--no-install-recommends", "g++"])
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .run();
-    }
+    apt_install(root, "g++");
     if found(None) {
         Ok(())
     } else {
@@ -102,5 +92,20 @@ pub(crate) fn ensure_cxx(root: &Path) -> Result<(), Failure> {
             tool: "a C++ compiler",
             how: "apt-get install g++ (or your system's package of clang or gcc)".to_owned(),
         })
+    }
+}
+
+/// Installs a Debian package where this is root on a machine with apt; elsewhere, and when it fails, nothing happens.
+pub(crate) fn apt_install(root: &Path, package: &str) {
+    let is_root = Shell::new("id", root)
+        .args(["-u"])
+        .read()
+        .is_some_and(|id| id.trim() == "0");
+    if is_root && find("apt-get").is_some() {
+        println!("installing {package} with apt-get");
+        let _ = Shell::new("apt-get", root)
+            .args(["install", "-y", "--no-install-recommends", package])
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .run();
     }
 }
