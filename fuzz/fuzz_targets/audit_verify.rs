@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use valkyrie_frame::ErrorCode;
 use valkyrie_security::UnixTime;
-use valkyrie_security::audit::{AuditChain, AuditEvent, AuditHead, verify};
+use valkyrie_security::audit::{AuditChain, AuditEvent, AuditHead, AuditVerifier, verify};
 
 /// A whole log, and where it ends.
 static LOG: LazyLock<(Vec<u8>, AuditHead)> = LazyLock::new(|| {
@@ -27,6 +27,13 @@ static LOG: LazyLock<(Vec<u8>, AuditHead)> = LazyLock::new(|| {
 
 fuzz_target!(|data: &[u8]| {
     let _ = verify(data.split(|byte| *byte == b'\n'), None);
+    let mut verifier = AuditVerifier::new(None).without_oldest();
+    if data
+        .split(|byte| *byte == b'\n')
+        .all(|line| verifier.line(line).is_ok())
+    {
+        let _ = verifier.finish();
+    }
     if let Ok(text) = std::str::from_utf8(data) {
         let _ = AuditChain::resume(text);
         let _ = text

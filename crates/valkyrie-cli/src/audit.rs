@@ -1,4 +1,4 @@
-//! `valkyrie audit verify`: is the audit log as it was written.
+//! `valkyrie audit verify`: is the audit log as it was written, over all its files.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -31,8 +31,10 @@ enum AuditCommand {
 /// Says whether an audit log is whole, line by line.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-A line that was edited, removed, put in or moved is named. That the end is missing shows by the head that lies beside the
-log, or by one that was kept elsewhere, which whoever can write the log cannot change.
+The older files of the log, FILE.1 and so on, are looked at first, the oldest before all others. A line that was edited,
+removed, put in or moved is named, with its file. A log whose oldest files are gone passes, and how many lines that are is
+said. That the end is missing shows by the head that lies beside the log, or by one that was kept elsewhere, which whoever
+can write the log cannot change.
 
 Examples:
   valkyrie audit verify
@@ -58,10 +60,11 @@ pub(crate) fn run(args: &AuditArgs, out: &mut Out) -> Result<(), CliError> {
         Some(file) => file.clone(),
         None => directory(&args.identity)?.join("audit.log"),
     };
+    // Before the log is read, which may grow meanwhile.
     let kept = args.head.or_else(|| valkyrie_keystore::kept_head(&file));
     match verify(&file, kept)? {
-        Ok(summary) => show(&file, &summary, kept, out),
-        Err(fault) => {
+        Ok(whole) => show(&file, &whole, kept, out),
+        Err(Broken { file, fault }) => {
             if out.is_json() {
                 out.json(&json!({
                     "file": file, "whole": false, "line": fault.line, "fault": fault.kind.to_string(),
@@ -70,52 +73,103 @@ pub(crate) fn run(args: &AuditArgs, out: &mut Out) -> Result<(), CliError> {
             }
             Err(
                 CliError::new(Exit::Failed, format!("{}: {fault}", file.display()))
-                    .hint("what stands before that line is as it was written; keep the file as it is"),
+                    .hint("what stands before that line is as it was written; keep the files as they are"),
             )
         }
     }
 }
 
-fn verify(file: &Path, kept: Option<AuditHead>) -> Result<Result<AuditSummary, AuditFault>, CliError> {
-    let failed = |error| CliError::new(Exit::Local, format!("{} cannot be read: {error}", file.display()));
-    let mut reader = BufReader::new(std::fs::File::open(file).map_err(failed)?);
-    let mut verifier = AuditVerifier::new(kept);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        // A line that does not end is one that is too long, which the verifier says.
-        (&mut reader)
-            .take(LINE_BYTES_MAX)
-            .read_until(b'\n', &mut line)
-            .map_err(failed)?;
-        if line.is_empty() {
-            return Ok(verifier.finish());
-        }
-        if line.last() == Some(&b'\n') {
-            line.pop();
-        }
-        if let Err(fault) = verifier.line(&line) {
-            return Ok(Err(fault));
-        }
-    }
+/// A log in which nothing was changed.
+struct Whole {
+    summary: AuditSummary,
+    /// Its files, the oldest first.
+    files: Vec<PathBuf>,
 }
 
-fn show(file: &Path, summary: &AuditSummary, kept: Option<AuditHead>, out: &mut Out) -> Result<(), CliError> {
-    let lines = summary.head.number.saturating_add(1);
+/// What is wrong, with the line within its file.
+struct Broken {
+    file: PathBuf,
+    fault: AuditFault,
+}
+
+fn verify(log: &Path, kept: Option<AuditHead>) -> Result<Result<Whole, Broken>, CliError> {
+    let failed = |file: &Path, error: std::io::Error| {
+        CliError::new(Exit::Local, format!("{} cannot be read: {error}", file.display()))
+    };
+    let mut verifier = AuditVerifier::new(kept).without_oldest();
+    let mut files = Vec::new();
+    let (mut lines, mut lines_before) = (0_u64, 0);
+    for (path, file) in valkyrie_keystore::audit_files(log).map_err(|error| failed(log, error))? {
+        lines_before = lines;
+        let mut reader = BufReader::new(file);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            // A line that does not end is one that is too long, which the verifier says.
+            (&mut reader)
+                .take(LINE_BYTES_MAX)
+                .read_until(b'\n', &mut line)
+                .map_err(|error| failed(&path, error))?;
+            if line.is_empty() {
+                break;
+            }
+            if line.last() == Some(&b'\n') {
+                line.pop();
+            }
+            if let Err(fault) = verifier.line(&line) {
+                return Ok(Err(broken(path, fault, lines_before)));
+            }
+            lines = lines.saturating_add(1);
+        }
+        files.push(path);
+    }
+    Ok(match verifier.finish() {
+        Ok(summary) => Ok(Whole { summary, files }),
+        Err(fault) => {
+            let last = files.pop().unwrap_or_else(|| log.to_owned());
+            Err(broken(last, fault, lines_before))
+        }
+    })
+}
+
+fn broken(file: PathBuf, mut fault: AuditFault, lines_before: u64) -> Broken {
+    fault.line = fault.line.saturating_sub(lines_before);
+    Broken { file, fault }
+}
+
+fn show(log: &Path, whole: &Whole, kept: Option<AuditHead>, out: &mut Out) -> Result<(), CliError> {
+    let Whole { summary, files } = whole;
+    let missing = summary.begins;
+    let lines = summary.head.number.saturating_sub(missing).saturating_add(1);
     if out.is_json() {
         return out.json(&json!({
-            "file": file, "whole": true, "lines": lines, "first": summary.first, "last": summary.last,
+            "file": log, "files": files, "whole": true, "lines": lines, "missing_before": missing,
+            "first": summary.first, "last": summary.last,
             "head": summary.head.to_string(), "kept_head": kept.map(|kept| kept.to_string()), "events": summary.events,
         }));
     }
     let paint = out.paint();
+    let what = match missing {
+        0 => "is whole",
+        _ => "is whole from its oldest file on",
+    };
+    let in_files = match files.len() {
+        0 | 1 => String::new(),
+        several => format!(" in {several} files"),
+    };
     out.line(format_args!(
-        "{}: {} lines from {} to {}",
-        paint.good(format_args!("{} is whole", file.display())),
-        lines,
+        "{}: {lines} lines{in_files} from {} to {}",
+        paint.good(format_args!("{} {what}", log.display())),
         summary.first,
         summary.last
     ))?;
+    if let (1.., Some(oldest)) = (missing, files.first()) {
+        out.line(paint.warn(format_args!(
+            "the oldest files were removed: lines 0 to {} are not here, the log begins at line number {missing} in {}",
+            missing - 1,
+            oldest.display()
+        )))?;
+    }
     for (event, count) in &summary.events {
         out.line(format_args!("  {count:>8} {event}"))?;
     }

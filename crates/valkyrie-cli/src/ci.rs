@@ -106,7 +106,7 @@ fn serves(args: &ServerArgs, notes: Notes) -> Result<Prepared, CliError> {
     } else {
         PlainRule::Never
     };
-    let trail = Trail::begin(access.keystore(), notes)?;
+    let trail = Trail::begin(access.keystore(), args.audit, notes)?;
     let recording = trail.clone();
     let secure = CiAccess::secure(access.security())
         .with_on_first_use(access.on_first_use())

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use valkyrie::security::audit::{AuditEvent, AuditLimits};
-use valkyrie_keystore::{AuditFile, Keystore};
+use valkyrie_keystore::{AuditFile, AuditRotation, Keystore};
+use valkyrie_rustci::command::AuditFileArgs;
 
 use crate::access::now;
 use crate::exit::CliError;
@@ -28,8 +29,12 @@ struct Shared {
 
 impl Trail {
     /// Opens the log in the node's directory, and records that this program began.
-    pub(crate) fn begin(keystore: &Keystore, notes: Notes) -> Result<Self, CliError> {
-        let file = AuditFile::open(keystore.home(), AuditLimits::default(), now())?;
+    pub(crate) fn begin(keystore: &Keystore, args: AuditFileArgs, notes: Notes) -> Result<Self, CliError> {
+        let rotation = AuditRotation {
+            file_bytes: args.audit_file_size,
+            older_files: args.audit_files,
+        };
+        let file = AuditFile::open(keystore.home(), AuditLimits::default(), rotation, now())?;
         let shared = Shared {
             path: file.path().to_owned(),
             file: Mutex::new(Some(file)),
@@ -77,7 +82,7 @@ impl Shared {
         match done {
             Ok(()) => self.failing.store(false, Ordering::Relaxed),
             Err(error) if !self.failing.swap(true, Ordering::Relaxed) => self.notes.warning(format_args!(
-                "{} takes no more lines: {error}; they are kept for later",
+                "{} cannot be written or put aside: {error}; what is not in it yet is kept for later",
                 self.path.display()
             )),
             Err(_) => {}

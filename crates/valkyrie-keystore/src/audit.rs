@@ -1,4 +1,5 @@
-//! The audit log as a file: lines are appended, and the chain goes on where the last program left it.
+//! The audit log as files: lines are appended, the chain goes on where the last program left it, and a file that has become
+//! large is put aside.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -13,21 +14,32 @@ use valkyrie_security::audit::{AuditChain, AuditEvent, AuditHead, AuditLimits, A
 use crate::error::KeystoreError;
 use crate::home::Home;
 
+mod rotation;
 #[cfg(test)]
 mod tests;
 
+pub use rotation::{AuditRotation, audit_files};
+
 /// The log of a node in its directory, held by one program at a time. Another program of the same node writes another
-/// file: `audit.log`, `audit-2.log` and so on, each a chain of its own.
+/// log: `audit.log`, `audit-2.log` and so on, each a chain of its own.
+///
+/// A file that has become large is put aside as `audit.log.1`, the one before it as `audit.log.2` and so on, and the chain goes
+/// on in a new one: see [`AuditRotation`].
 ///
 /// Beside it lies the head of the chain, `audit.head`: it shows that the end of the log was lost, though not to somebody who
-/// could change both. Whoever needs that keeps the head elsewhere.
+/// could change both. Whoever needs that keeps the head elsewhere. It is also what is locked, for it is never put aside.
 #[derive(Debug)]
 pub struct AuditFile {
+    home: Home,
+    name: String,
     path: PathBuf,
     file: File,
     head: File,
     log: AuditLog,
     limits: AuditLimits,
+    rotation: AuditRotation,
+    /// Bytes in the file.
+    length: u64,
     /// Lines that could not be written yet, in order.
     waiting: Vec<String>,
     /// Events that never became lines, because too many waited.
@@ -41,48 +53,65 @@ impl AuditFile {
     ///
     /// # Errors
     /// No file can be opened or made, or as many programs as may write already do.
-    pub fn open(home: &Home, limits: AuditLimits, now: UnixTime) -> Result<Self, KeystoreError> {
+    pub fn open(
+        home: &Home,
+        limits: AuditLimits,
+        rotation: AuditRotation,
+        now: UnixTime,
+    ) -> Result<Self, KeystoreError> {
         for number in 1..=FILES_MAX {
-            let name = match number {
+            let stem = match number {
                 1 => "audit".to_owned(),
                 number => format!("audit-{number}"),
             };
-            let path = home.path_of(&format!("{name}.log"));
-            let file = home.append(&format!("{name}.log"))?;
-            if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let head = home.writable(&format!("{stem}.head"))?;
+            if flock(&head, FlockOperation::NonBlockingLockExclusive).is_err() {
                 continue;
             }
-            let head = home.writable(&format!("{name}.head"))?;
-            let failed = |error| KeystoreError::io("read", &path, error);
-            let Some(chain) = resumed(&path, &file).map_err(failed)? else {
+            let name = format!("{stem}.log");
+            let file = home.append(&name)?;
+            let Some(place) = resumed(home, &name, &file)? else {
                 // Somebody changed its end. What is there is evidence, and nothing is written behind it.
                 continue;
             };
-            let (chain, first) = match chain {
-                Chain::Goes(chain) => (chain, None),
-                Chain::Begins => {
+            let mut waiting = Vec::new();
+            let log = match place {
+                Place::Behind(chain) => AuditLog::new(chain, limits),
+                Place::NextFile(chain) => {
+                    let mut log = AuditLog::new(chain, limits);
+                    log.go_on(now, &mut waiting);
+                    log
+                }
+                Place::Nowhere => {
                     let (chain, line) = AuditChain::begin(now);
-                    (chain, Some(line))
+                    waiting.push(line);
+                    AuditLog::new(chain, limits)
                 }
             };
+            let path = home.path_of(&name);
+            let failed = |error| KeystoreError::io("written", &path, error);
+            let length = file.metadata().map_err(failed)?.len();
             let mut opened = Self {
-                path,
+                home: home.clone(),
+                name,
+                path: path.clone(),
                 file,
                 head,
-                log: AuditLog::new(chain, limits),
+                log,
                 limits,
-                waiting: first.into_iter().collect(),
+                rotation,
+                length,
+                waiting,
                 lost: 0,
                 dirty: false,
             };
-            let failed = |error| KeystoreError::io("written", &home.path_of(&format!("{name}.log")), error);
             opened.write().map_err(failed)?;
             return Ok(opened);
         }
         Err(KeystoreError::AuditTaken(home.path_of("audit.log")))
     }
 
-    /// Which file it is.
+    /// Which file is written.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -91,14 +120,15 @@ impl AuditFile {
     ///
     /// # Errors
     /// The file does not take it. The line is kept and written later, before any other; when too many wait, events are counted
-    /// instead and the count is recorded.
+    /// instead and the count is recorded. Where a large file cannot be put aside, lines go on being written to it.
     pub fn record(&mut self, event: &AuditEvent<'_>, time: UnixTime, now: Instant) -> io::Result<()> {
+        let made_room = self.make_room(time);
         if self.waiting.len() >= WAITING_LINES_MAX {
             self.lost = self.lost.saturating_add(1);
         } else {
             self.log.record(event, time, now, &mut self.waiting);
         }
-        self.write()
+        self.write().and(made_room)
     }
 
     /// To be called now and then: records what was held back of a flood, and sees that what was written is on disk.
@@ -141,6 +171,24 @@ impl AuditFile {
         self.log.stats()
     }
 
+    /// Puts a file aside that has become large, and goes on in a new one.
+    fn make_room(&mut self, time: UnixTime) -> io::Result<()> {
+        // What waits is a part of the chain already, and belongs to this file.
+        self.write()?;
+        if self.length == 0 || self.length < self.rotation.file_bytes {
+            return Ok(());
+        }
+        // Once it has another name, nobody here looks at it again.
+        self.file.sync_data()?;
+        self.dirty = false;
+        rotation::put_aside(&self.home, &self.name, self.rotation.older_files).map_err(into_io)?;
+        self.file = self.home.append(&self.name).map_err(into_io)?;
+        self.length = 0;
+        self.log.go_on(time, &mut self.waiting);
+        self.write()?;
+        self.home.sync(&self.name).map_err(into_io)
+    }
+
     fn write(&mut self) -> io::Result<()> {
         if self.waiting.is_empty() {
             return Ok(());
@@ -154,11 +202,20 @@ impl AuditFile {
             return Err(error);
         }
         self.waiting.clear();
+        self.length = before.saturating_add(text.len() as u64);
         self.dirty = true;
         // The log is ahead of its head if the power fails here, and that is no fault.
         let head = format!("{}\n", self.log.head());
         self.head.write_all_at(head.as_bytes(), 0)?;
         self.head.set_len(head.len() as u64)
+    }
+}
+
+/// What the file system said; all that comes here is of that kind.
+fn into_io(error: KeystoreError) -> io::Error {
+    match error {
+        KeystoreError::Io { error, .. } => error,
+        error => io::Error::other(error),
     }
 }
 
@@ -170,14 +227,51 @@ pub fn kept_head(log: &Path) -> Option<AuditHead> {
     bytes.parse().ok()
 }
 
-enum Chain {
-    Begins,
-    Goes(AuditChain),
+/// Where the next line goes.
+enum Place {
+    /// There is no log yet.
+    Nowhere,
+    /// Behind the last line of this file.
+    Behind(AuditChain),
+    /// The file has no line yet, and the one before it was put aside.
+    NextFile(AuditChain),
 }
 
-/// The chain behind the last line; nothing when the file does not end in a line of a chain. Half a line at the end is taken
-/// away: a program died while it wrote it, and nobody was told that it was there.
-fn resumed(path: &Path, mut file: &File) -> io::Result<Option<Chain>> {
+/// Where the log goes on; nothing when a file does not end in a line of a chain.
+fn resumed(home: &Home, name: &str, file: &File) -> Result<Option<Place>, KeystoreError> {
+    let read = |name: &str, file: &File| {
+        let path = home.path_of(name);
+        last_line(&path, file).map_err(|error| KeystoreError::io("read", &path, error))
+    };
+    let chain = |last: &str| AuditChain::resume(last).ok();
+    match read(name, file)? {
+        Last::Unclear => return Ok(None),
+        Last::Line(last) => return Ok(chain(&last).map(Place::Behind)),
+        Last::Nothing => {}
+    }
+    let Some(before) = rotation::youngest(home, name) else {
+        return Ok(Some(Place::Nowhere));
+    };
+    match read(&before, &home.append(&before)?)? {
+        Last::Line(last) => Ok(chain(&last).map(Place::NextFile)),
+        // A file is put aside with lines in it.
+        Last::Nothing | Last::Unclear => Ok(None),
+    }
+}
+
+/// How a file ends.
+enum Last {
+    /// It has no line.
+    Nothing,
+    /// With this line.
+    Line(String),
+    /// With something that nobody wrote who writes logs.
+    Unclear,
+}
+
+/// The last line of a file. Half a line at the end is taken away: a program died while it wrote it, and nobody was told that it
+/// was there.
+fn last_line(path: &Path, mut file: &File) -> io::Result<Last> {
     let length = file.seek(SeekFrom::End(0))?;
     let tail_begins = length.saturating_sub(TAIL_BYTES);
     let mut tail = vec![0; usize::try_from(length - tail_begins).unwrap_or(0)];
@@ -188,18 +282,16 @@ fn resumed(path: &Path, mut file: &File) -> io::Result<Option<Chain>> {
         .map_or(0, |at| at + 1);
     let (lines, torn) = tail.split_at(whole);
     if lines.is_empty() && tail_begins > 0 {
-        return Ok(None);
+        return Ok(Last::Unclear);
     }
     let last = lines.strip_suffix(b"\n").unwrap_or(lines);
     let last = last.rsplit(|byte| *byte == b'\n').next().unwrap_or(last);
-    let chain = match std::str::from_utf8(last) {
-        Ok("") if whole == 0 => Chain::Begins,
-        Ok(last) => match AuditChain::resume(last) {
-            Ok(chain) => Chain::Goes(chain),
-            Err(_) => return Ok(None),
-        },
-        Err(_) => return Ok(None),
+    let Ok(last) = std::str::from_utf8(last) else {
+        return Ok(Last::Unclear);
     };
+    if whole > 0 && AuditChain::resume(last).is_err() {
+        return Ok(Last::Unclear);
+    }
     if !torn.is_empty() {
         let keep = length - torn.len() as u64;
         // Through the file itself: one that is opened to append can still be cut.
@@ -208,7 +300,10 @@ fn resumed(path: &Path, mut file: &File) -> io::Result<Option<Chain>> {
             .open(path)?
             .set_len(keep)?;
     }
-    Ok(Some(chain))
+    Ok(match whole {
+        0 => Last::Nothing,
+        _ => Last::Line(last.to_owned()),
+    })
 }
 
 /// How often [`AuditFile::turn`] is of use.

@@ -226,6 +226,12 @@ impl Home {
         written
     }
 
+    /// Gives a file another name, and replaces whatever had it. It is not on disk before [`Home::sync`].
+    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), KeystoreError> {
+        fs::renameat(&*self.directory, from, &*self.directory, to)
+            .map_err(|error| KeystoreError::io("renamed", &self.path_of(from), error))
+    }
+
     /// Takes a file away; nothing happens where there is none.
     pub(crate) fn remove(&self, name: &str) -> Result<(), KeystoreError> {
         match fs::unlinkat(&*self.directory, name, AtFlags::empty()) {
@@ -280,7 +286,7 @@ impl Home {
     }
 
     /// Waits until the directory that holds `name` is on disk.
-    fn sync(&self, name: &str) -> Result<(), KeystoreError> {
+    pub(crate) fn sync(&self, name: &str) -> Result<(), KeystoreError> {
         let path = self.path_of(name);
         let failed = |error| KeystoreError::io("written", &path, error);
         match Path::new(name).parent() {

@@ -16,7 +16,7 @@ mod secret;
 mod tokens;
 mod trustfiles;
 
-pub use audit::{AUDIT_TURN_EVERY, AuditFile, kept_head};
+pub use audit::{AUDIT_TURN_EVERY, AuditFile, AuditRotation, audit_files, kept_head};
 pub use error::KeystoreError;
 pub use file::Stamp;
 pub use home::Home;

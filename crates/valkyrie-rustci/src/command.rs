@@ -4,6 +4,7 @@
 //! errors and remarks to standard error. Read [`CiArgs`] first.
 
 mod args;
+mod audit;
 mod children;
 mod local;
 mod printer;
@@ -24,6 +25,7 @@ pub use args::{
     CancelArgs, CiArgs, CiCommand, IdentityArgs, MeetArgs, Needs, RunArgs, RunnerArgs, ServerArgs, ShowArgs,
     SubmitArgs, WatchArgs,
 };
+pub use audit::AuditFileArgs;
 
 use crate::access::Access;
 use crate::client::ClientError;

@@ -1,9 +1,13 @@
 //! What a server records of those it lets in and refuses, and a look whether that was changed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use rustix::process::Signal;
 use serde_json::Value;
+use valkyrie::security::UnixTime;
+use valkyrie::security::audit::{AuditEvent, AuditLimits};
+use valkyrie_keystore::{AuditFile, AuditRotation, Home};
 
 use crate::keys::{keys, made};
 use crate::support::{Server, assert_code, home, json_lines, other_home, run, run_as, stderr, stdout, until};
@@ -134,4 +138,111 @@ fn a_log_that_somebody_changed_is_found_out_with_the_line() {
         stderr(&output)
     );
     assert_code(&run(["audit", "verify", "/does/not/exist"]), 6);
+}
+
+/// A log of five files whose oldest ones have been removed, of 40 bytes and more each.
+fn many_files() -> PathBuf {
+    let directory = Home::make(other_home("server")).expect("a directory");
+    let rotation = AuditRotation {
+        file_bytes: 40,
+        older_files: 4,
+    };
+    let time = UnixTime::from_secs(1_800_000_000);
+    let mut log =
+        AuditFile::open(&directory, AuditLimits::default(), rotation, time).expect("a log of our own");
+    for number in 0..10 {
+        let what = format!("change {number}");
+        log.record(&AuditEvent::TrustChanged { what: &what }, time, Instant::now())
+            .expect("a line");
+    }
+    directory.path_of("audit.log")
+}
+
+#[test]
+fn a_server_puts_a_file_aside_that_is_full() {
+    made(&other_home("server"), "server");
+    made(&home(), "client");
+    let options = [
+        "--listen",
+        "tcp://127.0.0.1:0",
+        "--audit-file-size",
+        "4KiB",
+        "--audit-files",
+        "2",
+    ];
+    let mut server = Server::start_as(&other_home("server"), &options);
+    let older = log().with_extension("log.1");
+    until(|| {
+        assert_code(&run(["call", server.locator(), "echo", "echo"]), 0);
+        older.exists()
+    });
+    server.signal(Signal::TERM);
+    server.wait();
+    let output = run_as(&other_home("server"), ["audit", "verify", "--json"]);
+    assert_code(&output, 0);
+    let said = &json_lines(&output)[0];
+    assert_eq!(said["missing_before"], 0);
+    assert_eq!(said["files"][0], older.to_str().expect("text"));
+    assert_eq!(
+        (&said["events"]["begun"], &said["events"]["continued"]),
+        (&1.into(), &1.into())
+    );
+    let refused = run([
+        "serve",
+        "--listen",
+        "tcp://127.0.0.1:0",
+        "--audit-file-size",
+        "1k",
+    ]);
+    assert_code(&refused, 2);
+}
+
+#[test]
+fn a_log_of_many_files_is_verified_from_the_oldest_that_is_left_and_says_so() {
+    let log = many_files();
+    let path = log.to_str().expect("text");
+    let output = run(["audit", "verify", path]);
+    assert_code(&output, 0);
+    let said = stdout(&output);
+    let oldest = log.with_extension("log.4");
+    for part in [
+        "is whole from its oldest file on: 10 lines in 5 files",
+        "the oldest files were removed: lines 0 to 10 are not here, the log begins at line number 11 in",
+        oldest.to_str().expect("text"),
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let json = json_lines(&run(["audit", "verify", path, "--json"]));
+    assert_eq!(
+        (&json[0]["missing_before"], &json[0]["lines"]),
+        (&11.into(), &10.into())
+    );
+    // One file by itself is a log without its older ones.
+    let one = run(["audit", "verify", oldest.to_str().expect("text")]);
+    assert_code(&one, 0);
+}
+
+#[test]
+fn a_file_that_is_missing_or_was_changed_among_many_is_named() {
+    let found = |tamper: &dyn Fn(&Path)| {
+        let log = many_files();
+        tamper(&log);
+        let output = run(["audit", "verify", log.to_str().expect("text"), "--json"]);
+        assert_code(&output, 1);
+        let said = json_lines(&output)[0].clone();
+        let file = said["file"].as_str().expect("a file").to_owned();
+        std::fs::remove_dir_all(other_home("server")).expect("a directory");
+        (file.rsplit('/').next().map(str::to_owned), said["line"].as_u64())
+    };
+    let named = |name: &str, line| (Some(name.to_owned()), Some(line));
+    let removed = |log: &Path| std::fs::remove_file(log.with_extension("log.2")).expect("a file");
+    assert_eq!(found(&removed), named("audit.log.1", 1));
+    let changed = |log: &Path| {
+        let file = log.with_extension("log.3");
+        let text = std::fs::read_to_string(&file).expect("a file");
+        std::fs::write(file, text.replace("trust_changed", "trust_chanced")).expect("a file");
+    };
+    assert_eq!(found(&changed), named("audit.log.3", 2));
+    let emptied = |log: &Path| std::fs::write(log, "").expect("a file");
+    assert_eq!(found(&emptied), named("audit.log", 1));
 }

@@ -1,5 +1,7 @@
 //! Logs written by one program after the other, at the same time, and after an accident.
 
+mod rotation;
+
 use std::fs;
 
 use valkyrie_security::audit::{AuditFaultKind, verify};
@@ -20,7 +22,7 @@ fn node() -> Node {
 }
 
 fn open(node: &Node) -> AuditFile {
-    AuditFile::open(&node.home, AuditLimits::default(), TIME).unwrap()
+    AuditFile::open(&node.home, AuditLimits::default(), AuditRotation::default(), TIME).unwrap()
 }
 
 fn write(log: &mut AuditFile, what: &str) {

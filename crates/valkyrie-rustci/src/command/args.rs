@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use valkyrie_endpoint::Locator;
 use valkyrie_security::Fingerprint;
 
+use super::audit::AuditFileArgs;
 use crate::pipeline::parse_duration;
 
 /// Run pipelines: here, or on runners elsewhere.
@@ -243,6 +244,10 @@ pub struct ServerArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub identity: IdentityArgs,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub audit: AuditFileArgs,
 }
 
 /// `ci runner`.

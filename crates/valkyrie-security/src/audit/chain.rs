@@ -17,6 +17,9 @@ pub(super) const VERSION: u64 = 1;
 /// The name of the first line's event.
 pub(super) const BEGUN: &str = "begun";
 
+/// The name of the event with which each later file of a log begins.
+pub(super) const CONTINUED: &str = "continued";
+
 const DOMAIN: &[u8] = b"valkyrie 2 audit\0";
 
 /// What stands between the hashed part of a line and the hash.
@@ -111,6 +114,12 @@ impl AuditChain {
         self.line(event.name(), now, |line| event.write(line))
     }
 
+    /// The line with which a further file of the log begins, without a line feed: so a file that lost its first lines is told
+    /// from one that begins here.
+    pub fn go_on(&mut self, now: UnixTime) -> String {
+        self.line(CONTINUED, now, |_| {})
+    }
+
     /// Where the chain is.
     pub const fn head(&self) -> AuditHead {
         self.head
@@ -184,6 +193,16 @@ impl ReadLine {
             })
         };
         read().ok_or(AuditFaultKind::NoLine)
+    }
+
+    /// Whether a log that begins with this line can say something about a head that was kept.
+    pub(super) fn may_begin(&self, kept: AuditHead) -> Result<(), AuditFaultKind> {
+        match self.number.saturating_sub(kept.number) {
+            0 => Ok(()),
+            1 if kept.hash == self.previous => Ok(()),
+            1 => Err(AuditFaultKind::OtherLog),
+            _ => Err(AuditFaultKind::HeadRemoved { number: kept.number }),
+        }
     }
 }
 

@@ -132,6 +132,12 @@ impl AuditLog {
         self.stats.lines = self.stats.lines.saturating_add(1);
     }
 
+    /// The log goes on in another file, which begins with this line.
+    pub fn go_on(&mut self, time: UnixTime, lines: &mut Vec<String>) {
+        lines.push(self.chain.go_on(time));
+        self.stats.lines = self.stats.lines.saturating_add(1);
+    }
+
     /// Where the chain is.
     pub const fn head(&self) -> AuditHead {
         self.chain.head()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
-use super::chain::{AuditHead, BEGUN, ReadLine};
+use super::chain::{AuditHead, BEGUN, CONTINUED, ReadLine};
 
 /// Bytes of a line. What is written is a fifth of it at most.
 pub(super) const LINE_BYTES_MAX: usize = 16 << 10;
@@ -16,6 +16,9 @@ const EVENTS_MAX: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AuditSummary {
+    /// The number of the first line that is there, which is how many are missing before it: 0 unless the oldest files of the
+    /// log were removed and [`AuditVerifier::without_oldest`] lets that pass.
+    pub begins: u64,
     /// Where it ends. Kept somewhere else, it shows later whether the end is still there.
     pub head: AuditHead,
     /// When the first line was written, as its writer said.
@@ -81,6 +84,14 @@ pub enum AuditFaultKind {
     /// The log is another one than the head was taken of.
     #[error("this is another log than the one whose head was kept, or it was written anew")]
     OtherLog,
+    /// The line that the kept head names was in a file that was removed.
+    #[error(
+        "the head that was kept is of line number {number}, and the log begins behind it: nothing ties what is left to that head"
+    )]
+    HeadRemoved {
+        /// The number that the kept head names.
+        number: u64,
+    },
     /// There is nothing.
     #[error("the log is empty")]
     Empty,
@@ -90,6 +101,7 @@ pub enum AuditFaultKind {
 #[derive(Debug, Default)]
 pub struct AuditVerifier {
     kept: Option<AuditHead>,
+    without_oldest: bool,
     lines: u64,
     so_far: Option<AuditSummary>,
 }
@@ -101,6 +113,14 @@ impl AuditVerifier {
             kept,
             ..Self::default()
         }
+    }
+
+    /// Lets a log pass whose oldest files were removed: the first line has to be one with which a file begins, and may have
+    /// any number. Who looks at the summary says so, see [`AuditSummary::begins`].
+    #[must_use]
+    pub fn without_oldest(mut self) -> Self {
+        self.without_oldest = true;
+        self
     }
 
     /// The next line, without its line feed.
@@ -116,11 +136,15 @@ impl AuditVerifier {
         let read = ReadLine::read(line).map_err(fault)?;
         let (expected, previous) = match &self.so_far {
             Some(summary) => (summary.head.number.saturating_add(1), summary.head.hash),
-            None => (0, [0; 32]),
+            None if read.number == 0 && read.event == BEGUN => (0, [0; 32]),
+            None if self.without_oldest && read.number > 0 && read.event == CONTINUED => {
+                if let Some(kept) = self.kept {
+                    read.may_begin(kept).map_err(fault)?;
+                }
+                (read.number, read.previous)
+            }
+            None => return Err(fault(AuditFaultKind::NoBeginning)),
         };
-        if self.so_far.is_none() && (read.number != 0 || read.event != BEGUN) {
-            return Err(fault(AuditFaultKind::NoBeginning));
-        }
         if read.number > expected {
             let missing = read.number - expected;
             return Err(fault(AuditFaultKind::Missing { missing }));
@@ -143,6 +167,7 @@ impl AuditVerifier {
             hash: read.hash,
         };
         let summary = self.so_far.get_or_insert_with(|| AuditSummary {
+            begins: read.number,
             head,
             first: read.time.clone(),
             last: String::new(),

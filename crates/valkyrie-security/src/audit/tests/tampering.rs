@@ -101,6 +101,59 @@ fn half_a_line_at_the_end_is_found() {
     assert_eq!(fault(&long, None), (3, AuditFaultKind::TooLong));
 }
 
+/// What was left after the oldest files were removed: `gone` lines, and a log that goes on in a file of its own behind them.
+fn left(gone: u64) -> (Vec<String>, AuditHead) {
+    let mut chain = AuditChain::begin(TIME).0;
+    for _ in 1..gone {
+        chain.append(&AuditEvent::Stopped, TIME);
+    }
+    let before = chain.head();
+    let first = chain.go_on(TIME);
+    let second = chain.append(&AuditEvent::Stopped, TIME);
+    (vec![first, second], before)
+}
+
+fn without_oldest(lines: &[String], kept: Option<AuditHead>) -> Result<AuditSummary, AuditFault> {
+    let mut verifier = AuditVerifier::new(kept).without_oldest();
+    for line in lines {
+        verifier.line(line.as_bytes())?;
+    }
+    verifier.finish()
+}
+
+#[test]
+fn a_log_without_its_oldest_files_passes_where_that_is_let_pass_and_says_so() {
+    let (lines, before) = left(5);
+    assert_eq!(fault(&lines, None), (1, AuditFaultKind::NoBeginning));
+    let summary = without_oldest(&lines, None).unwrap();
+    assert_eq!((summary.begins, summary.head.number), (5, 6));
+    assert!(without_oldest(&lines, Some(before)).is_ok(), "the line before");
+    assert!(without_oldest(&lines, Some(summary.head)).is_ok());
+    assert_eq!(without_oldest(&log(2), None).unwrap().begins, 0);
+}
+
+#[test]
+fn a_log_begins_with_the_first_line_of_a_file_or_not_at_all() {
+    let (lines, _) = left(5);
+    for begun_late in [&lines[1..], &log(3)[1..]] {
+        let fault = without_oldest(begun_late, None).unwrap_err();
+        assert_eq!((fault.line, fault.kind), (1, AuditFaultKind::NoBeginning));
+    }
+}
+
+#[test]
+fn what_is_left_is_not_taken_for_the_log_of_a_head_that_it_does_not_reach() {
+    let (lines, before) = left(5);
+    let kept = verify(log(2), None).unwrap().head;
+    let kind = |kept| without_oldest(&lines, Some(kept)).unwrap_err().kind;
+    assert_eq!(kind(kept), AuditFaultKind::HeadRemoved { number: 2 });
+    let other = AuditHead {
+        hash: kept.hash,
+        ..before
+    };
+    assert_eq!(kind(other), AuditFaultKind::OtherLog);
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_the_verifier_panic(lines: Vec<Vec<u8>>) {
