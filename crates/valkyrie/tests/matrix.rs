@@ -1,0 +1,86 @@
+//! The table of what each link can do, in the book, is what links say of themselves.
+//!
+//! With `VALKYRIE_WRITE_MATRIX=1` the table is written anew instead of compared.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use valkyrie::Transport;
+use valkyrie::transport::{Capabilities, accept};
+use valkyrie::{MemTransport, QuicTransport, TcpTransport, UdsTransport, WsTransport};
+
+/// A link that was made for this, as its dialler sees it.
+async fn capabilities(transport: &dyn Transport, place: &str) -> Capabilities {
+    let place = place.parse().expect("a locator");
+    let mut listener = transport.listen(&place).await.expect("it is free");
+    let place = listener.locator().clone();
+    let (dialled, accepted) = tokio::join!(transport.dial(&place), accept(&mut *listener));
+    let (dialled, accepted) = (dialled.expect("it is dialled"), accepted.expect("it is accepted"));
+    assert_eq!(dialled.capabilities().lanes, accepted.capabilities().lanes);
+    dialled.capabilities()
+}
+
+fn row(name: &str, capabilities: Capabilities) -> String {
+    let yes = |so: bool| if so { "yes" } else { "–" };
+    let mut cannot = Vec::new();
+    if capabilities.lanes == 1 {
+        cannot.push("keep classes apart: what is lost of one holds up all");
+    }
+    if !capabilities.secure {
+        cannot.push("encrypt: records are sealed above it");
+    }
+    if capabilities.peer_credentials.is_none() {
+        cannot.push("name the peer's account");
+    }
+    format!(
+        "| `{name}` | {} | {} | {} | {} | {} | {} | {} | {} |",
+        capabilities.lanes,
+        yes(capabilities.reliable),
+        yes(capabilities.ordered),
+        yes(capabilities.secure),
+        yes(capabilities.vectored),
+        yes(capabilities.local),
+        yes(capabilities.peer_credentials.is_some()),
+        cannot.join("; ")
+    )
+}
+
+#[tokio::test]
+async fn the_book_says_what_links_say() {
+    let folder = std::env::temp_dir().join(format!("valkyrie-matrix-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let uds = format!("uds://{}/m.sock", folder.display());
+    let secure = WsTransport::secure(
+        valkyrie::transport::tls::Certificates::default(),
+        valkyrie::transport::tls::Roots::default(),
+    );
+    let links: [(&str, Box<dyn Transport>, &str); 6] = [
+        ("mem", Box::new(MemTransport::new()), "mem://matrix"),
+        ("uds", Box::new(UdsTransport::new()), &uds),
+        ("tcp", Box::new(TcpTransport::new()), "tcp://127.0.0.1:0"),
+        ("quic", Box::new(QuicTransport::new()), "quic://127.0.0.1:0"),
+        ("ws", Box::new(WsTransport::new()), "ws://127.0.0.1:0/"),
+        ("wss", Box::new(secure), "wss://127.0.0.1:0/"),
+    ];
+    let mut table = String::from(
+        "| link | lanes | reliable | ordered | encrypts itself | takes several buffers | within the machine | names the peer | what it cannot |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
+    );
+    for (name, transport, place) in &links {
+        let _ = writeln!(table, "{}", row(name, capabilities(&**transport, place).await));
+    }
+    let _ = std::fs::remove_dir_all(&folder);
+    let page = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/book/transports.md");
+    let text = std::fs::read_to_string(&page).expect("the page is there");
+    let (before, rest) = text.split_once(BEGIN).expect("the page has the table's beginning");
+    let (old, after) = rest.split_once(END).expect("the page has the table's end");
+    if std::env::var_os("VALKYRIE_WRITE_MATRIX").is_some() {
+        let new = format!("{before}{BEGIN}\n{table}{END}{after}");
+        std::fs::write(&page, new).expect("the page can be written");
+    } else {
+        assert_eq!(old.trim(), table.trim(), "write it anew with VALKYRIE_WRITE_MATRIX=1");
+    }
+}
+
+const BEGIN: &str = "<!-- written by crates/valkyrie/tests/matrix.rs -->";
+const END: &str = "<!-- end -->";
