@@ -441,6 +441,21 @@ impl<W: World> Chaos<W> {
     /// When anything is left: credit, an exchange, a stream, a queued byte.
     pub fn reconcile(&mut self) {
         self.wind_down();
+        self.take_events();
+        for side in [Side::Dialer, Side::Acceptor] {
+            let told = self.app(side).told;
+            let heard = self.app(side.peer()).heard;
+            for class in CLASSES.into_iter().filter(|class| *class != Class::Bulk) {
+                let place = class.index();
+                assert_eq!(
+                    told[place], heard[place],
+                    "every notification of class {class} has come"
+                );
+            }
+        }
+        self.release_notified(Side::Dialer);
+        self.release_notified(Side::Acceptor);
+        self.pair.run_for(Duration::from_millis(500));
         self.pair.compare_books();
     }
 
@@ -463,21 +478,6 @@ impl<W: World> Chaos<W> {
             }
             self.pair.run_for(Duration::from_millis(20));
             self.take_events();
-        }
-        self.release_notified(Side::Dialer);
-        self.release_notified(Side::Acceptor);
-        self.pair.run_for(Duration::from_millis(500));
-        self.take_events();
-        for side in [Side::Dialer, Side::Acceptor] {
-            let told = self.app(side).told;
-            let heard = self.app(side.peer()).heard;
-            for class in CLASSES.into_iter().filter(|class| *class != Class::Bulk) {
-                let place = class.index();
-                assert_eq!(
-                    told[place], heard[place],
-                    "every notification of class {class} has come"
-                );
-            }
         }
         self.release_notified(Side::Dialer);
         self.release_notified(Side::Acceptor);
