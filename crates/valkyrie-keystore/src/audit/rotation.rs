@@ -28,8 +28,8 @@ impl AuditRotation {
 }
 
 impl Default for AuditRotation {
-    /// 64 MiB a file and eight older ones: some two million lines, months of an ordinary server and more than a day of a
-    /// flood that never ends, in less than 600 MiB of disk.
+    /// 64 MiB a file and eight older ones: over a million lines, more than a day of a flood that never ends, in less than
+    /// 600 MiB of disk.
     fn default() -> Self {
         Self {
             file_bytes: 64 << 20,
