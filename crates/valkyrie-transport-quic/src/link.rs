@@ -35,8 +35,8 @@ pub(crate) struct QuicLink {
 enum Ours {
     Open,
     /// Finished, and waiting for the peer to acknowledge it all. Boxed once in the life of a link.
-    Closing(Pin<Box<dyn Future<Output = io::Result<()>> + Send>>),
-    Closed,
+    Closing(Pin<Box<dyn Future<Output = Result<(), QuicError>> + Send>>),
+    Closed(Result<(), QuicError>),
 }
 
 impl QuicLink {
@@ -181,22 +181,24 @@ impl Link for QuicLink {
                         match acknowledged.await.map_err(QuicError::from) {
                             // Having read everything to its end is more than having acknowledged it.
                             Ok(None) | Err(QuicError::Done) => {}
-                            Ok(Some(_)) => return Err(QuicError::WrongLanes.into()),
-                            Err(error) => return Err(error.into()),
+                            Ok(Some(_)) => return Err(QuicError::WrongLanes),
+                            Err(error) => return Err(error),
                         }
                     }
                     Ok(())
                 };
                 timeout(CLOSE_TIMEOUT, all)
                     .await
-                    .unwrap_or_else(|_| Err(QuicError::Silent.into()))
+                    .unwrap_or(Err(QuicError::Silent))
             }));
         }
         if let Ours::Closing(acknowledged) = &mut self.ours {
-            ready!(acknowledged.as_mut().poll(cx))?;
-            self.ours = Ours::Closed;
+            self.ours = Ours::Closed(ready!(acknowledged.as_mut().poll(cx)));
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(match &self.ours {
+            Ours::Closed(Err(error)) => Err(error.clone().into()),
+            _ => Ok(()),
+        })
     }
 }
 
@@ -329,6 +331,6 @@ pub const FIRST_RECEIVE_WINDOW_BYTES: u32 = 64 * 1024;
 /// More than any handshake of the protocol above has, all its messages together, and little beside the first window.
 const UNPROVEN_READ_BYTES_MAX: usize = 16 * 1024;
 
-/// How long closing waits for the peer to acknowledge what was written: a few lost packets and their repetition. A peer
-/// that is silent for longer is gone.
-pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long closing waits for the peer to acknowledge what was written: as long as a peer may be silent by default. A full
+/// send window passes in this time at 300 kbit/s.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);

@@ -12,7 +12,7 @@ use valkyrie_transport::{Fault, Lane, Transport, TransportError, accept};
 use valkyrie_transport_quic::{ALPN, QuicError, QuicTransport};
 
 use crate::support::ends::{
-    PATIENCE, address, at, dial_error, listen, locator, pair, raw_client, raw_server, read, write,
+    PATIENCE, address, at, close, dial_error, listen, locator, pair, raw_client, raw_server, read, write,
 };
 use crate::support::relay::Relay;
 
@@ -199,6 +199,11 @@ async fn a_peer_that_dies_is_found_out_by_whoever_reads_or_writes() {
         }
     });
     assert_eq!(writing.await.unwrap().kind(), ErrorKind::TimedOut);
+    // Closing says the same, as often as it is asked.
+    for _ in 0..2 {
+        let closing = timeout(PATIENCE, close(&mut *dialled)).await.unwrap();
+        assert_eq!(closing.unwrap_err().kind(), ErrorKind::TimedOut);
+    }
 }
 
 #[tokio::test]
