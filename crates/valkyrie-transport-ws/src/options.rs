@@ -62,7 +62,8 @@ impl WsTransport {
     /// For `wss` through a proxy that ends TLS and begins another, or none: links say that they are not secure, so that
     /// records are sealed from end to end, which they are not where TLS reaches that far.
     ///
-    /// Without it a dialler offers what only ends of one TLS connection can agree on, and is refused.
+    /// Both ends whose locator is `wss` have to be told: without it a dialler offers what only ends of one TLS connection
+    /// can agree on and is refused, and the handshake of a listener fails because it counts its own TLS connection in.
     //= protocol/security.md#bound-channels
     pub fn without_binding(mut self) -> Self {
         self.bind = false;

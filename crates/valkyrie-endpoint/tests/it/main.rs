@@ -12,6 +12,7 @@ mod links;
 mod outlive;
 mod panics;
 mod people;
+mod proxied;
 mod redial;
 mod resumption;
 mod secure;
