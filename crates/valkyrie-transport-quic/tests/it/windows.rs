@@ -70,6 +70,11 @@ async fn what_is_not_acknowledged_is_bounded_over_all_lanes_together() {
         assert!(is_full(&mut *dialled, lane), "{lane} has a bound of its own");
     }
     // The first lane has some room that the others cannot take, and no more.
+    write(&mut *dialled, Lane(0), b"credit").await.unwrap();
+    assert!(
+        is_full(&mut *dialled, Lane(1)),
+        "room for the first lane went to another"
+    );
     let reserved = fill(&mut *dialled, Lane(0)).await;
     let bound = FIRST_LANE_RESERVE_BYTES as usize;
     assert!(
