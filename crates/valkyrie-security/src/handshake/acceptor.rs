@@ -108,14 +108,7 @@ impl AcceptorHandshake {
                     Ok(None) => Ok(Phase::Credentials(keyed)),
                     Ok(Some(verified)) => Ok(Phase::Done(Box::new(keyed.establish(verified, None)))),
                     Err(error) => {
-                        // Under the keys, so that the dialler can believe it.
-                        let refusal = error.refusal();
-                        keyed.control(
-                            Kind::AUTH_FAILURE,
-                            |payload| refusal.encode(payload),
-                            now,
-                            &mut self.out,
-                        )?;
+                        self.refuse_sealed(&mut keyed, &error, now)?;
                         return Err(error);
                     }
                 },
@@ -130,6 +123,23 @@ impl AcceptorHandshake {
                 return Ok(());
             }
         }
+    }
+
+    /// Says no under the keys, so that the dialler can believe it. It may take the handshake for done already, and then
+    /// reads nothing else.
+    fn refuse_sealed(
+        &mut self,
+        keyed: &mut Keyed,
+        error: &HandshakeError,
+        now: Instant,
+    ) -> Result<(), HandshakeError> {
+        let refusal = error.refusal();
+        keyed.control(
+            Kind::AUTH_FAILURE,
+            |payload| refusal.encode(payload),
+            now,
+            &mut self.out,
+        )
     }
 
     /// Says no in clear.
@@ -405,8 +415,12 @@ impl AcceptorHandshake {
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), HandshakeError> {
         match self.poll_timeout() {
             Some(deadline) if deadline <= now => {
-                self.phase = Phase::Over;
-                self.refuse(&HandshakeError::TimedOut);
+                match std::mem::replace(&mut self.phase, Phase::Over) {
+                    Phase::Credentials(mut keyed) => {
+                        self.refuse_sealed(&mut keyed, &HandshakeError::TimedOut, now)?;
+                    }
+                    _ => self.refuse(&HandshakeError::TimedOut),
+                }
                 Err(HandshakeError::TimedOut)
             }
             _ => Ok(()),

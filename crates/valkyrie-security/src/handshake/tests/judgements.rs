@@ -40,6 +40,35 @@ fn an_acceptor_refuses_a_dialler_under_the_keys_so_that_it_can_be_believed() {
 }
 
 #[test]
+fn a_dialler_that_is_done_reads_under_the_keys_that_the_acceptor_waited_too_long() {
+    let (ada, bob) = friends();
+    let again = Setup::new();
+    let known = acquainted(&ada, &bob, &again);
+    // The credentials of a first contact travel a flight later than those of an acquaintance.
+    for (setup, flight_of_credentials) in [(Setup::new(), 4), (again.known(known), 2)] {
+        let mut pair = setup.pair(&ada, &bob);
+        let outcome = pair.run_with(|flight, bytes| {
+            if flight == flight_of_credentials {
+                bytes.clear();
+            }
+        });
+        let mut dialler = outcome
+            .dialler
+            .unwrap()
+            .expect("the dialler has said all it has to say");
+        assert!(matches!(outcome.acceptor, Ok(None)));
+        let late = pair.now + LATER;
+        let timed_out = pair.acceptor.handle_timeout(late).unwrap_err();
+        assert!(matches!(timed_out, HandshakeError::TimedOut));
+        pair.acceptor.poll_transmit(&mut pair.to_dialler);
+        match pair.after(&mut dialler).unwrap() {
+            Some(After::Refused(refusal)) => assert_eq!(refusal.code, timed_out.code()),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn an_identity_is_refused_before_its_time_and_after_it() {
     let (ada, bob) = friends();
     let year = Identity::LIFETIME;
