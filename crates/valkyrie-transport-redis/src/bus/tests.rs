@@ -1,0 +1,1 @@
+//! Packets of messages, what becomes of them where patterns overlap, and gaps.
