@@ -1,5 +1,6 @@
 //! `valkyrie serve`: a peer to talk to, with the built-in services.
 
+mod gateway;
 mod services;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use valkyrie::security::trust::{FirstUse, KnownPeer};
 use valkyrie::{AccessPolicy, Endpoint, Locator, PlainRule, PolicyHandle, UdsTransport};
 use valkyrie_rustci::command::{AuditFileArgs, IdentityArgs};
 
+use self::gateway::Gateways;
 pub(crate) use self::services::ProcessReport;
 use self::services::State;
 use crate::access::Access;
@@ -40,11 +42,22 @@ Examples:
   valkyrie serve --listen tcp://127.0.0.1:7000
   valkyrie serve --listen quic://[::]:7000 --listen tcp://[::]:7000 --listen ws://[::]:7001/
   valkyrie serve --listen tcp://[::]:7000 --policy policy.toml
+  valkyrie serve --listen tcp://127.0.0.1:7000 --gateway http://127.0.0.1:8080
   valkyrie serve --listen tcp://[::]:7000 --listen uds:///run/valkyrie.sock --uds-mode 660")]
 pub(crate) struct ServeArgs {
     /// Where to listen; may be given several times. Port 0 takes any free port.
     #[arg(short, long = "listen", value_name = "LOCATOR", required = true, value_parser = net::parse_locator)]
     listen: Vec<Locator>,
+
+    /// Where plain HTTP clients may call the services, as http://host:port or https://host:port; may be given several
+    /// times. To a policy, a client without a token is the peer `role:gateway`.
+    #[arg(long, value_name = "LOCATOR", value_parser = net::parse_locator)]
+    gateway: Vec<Locator>,
+
+    /// Web pages of which origins may call through the gateway, as https://app.example.org, or *; may be given several
+    /// times.
+    #[arg(long, value_name = "ORIGIN", requires = "gateway")]
+    gateway_origin: Vec<String>,
 
     /// How long the connections may take to end once the program is asked to.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
@@ -127,7 +140,7 @@ async fn serve(
     let remember = access.on_first_use();
     let endpoint = valkyrie::endpoint()
         .transport(UdsTransport::new().with_mode(args.uds_mode))
-        .services(services)
+        .services(services.clone())
         .connections_max(args.max_connections)
         .resume_for_peers(args.resume_for)
         .security(access.security())
@@ -156,13 +169,18 @@ async fn serve(
             out.flush()?;
         }
     }
+    let gateways = Gateways::begin(args, services, handle.clone(), &trail, out).await?;
     let watch = Watch::new(access.clone(), policy, handle, notes);
     let watch = watch.recording(trail.clone()).on_hangup();
     tokio::select! {
         _ = signals.next() => {}
         failed = watch.run() => match failed? {},
     }
+    let ending = tokio::spawn(gateways.end());
     let drained = drain(args, &endpoint, &mut signals, out, notes).await;
+    if drained.is_ok() {
+        let _ = ending.await;
+    }
     trail.finish();
     drained
 }

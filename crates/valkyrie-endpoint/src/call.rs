@@ -7,11 +7,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use valkyrie_frame::{Class, Extensions, Kind, Priority};
+use valkyrie_frame::{Class, Kind, Priority};
 use valkyrie_proto::{CloseReason, ExchangeKey, Message, Refusal};
 
 use crate::core::{Core, HEAD_BYTES, Line};
 use crate::driver::SOON;
+use crate::method::{with_key, with_trace};
 use crate::shared::Urgency;
 use crate::wait::Ticket;
 use crate::{CallError, Connection, Method, MethodError, clock};
@@ -91,6 +92,17 @@ impl<'a> Call<'a> {
     pub fn idempotency_key(mut self, key: [u8; 16]) -> Self {
         if let State::Unsent { message, .. } = &mut self.state {
             match with_key(&message.extensions, &key) {
+                Ok(extensions) => message.extensions = extensions,
+                Err(error) => self.state = State::Refused(error),
+            }
+        }
+        self
+    }
+
+    /// The trace it belongs to, as a W3C `traceparent` in binary: version, trace id, parent id and flags.
+    pub fn trace_context(mut self, context: &[u8; 26]) -> Self {
+        if let State::Unsent { message, .. } = &mut self.state {
+            match with_trace(&message.extensions, context) {
                 Ok(extensions) => message.extensions = extensions,
                 Err(error) => self.state = State::Refused(error),
             }
@@ -235,11 +247,6 @@ pub(crate) fn wait_for(refusal: &Refusal, class: Class) -> Option<Line> {
         Refusal::NoExchange => Some(Line::Exchange),
         _ => None,
     }
-}
-
-fn with_key(route: &Extensions, key: &[u8; 16]) -> Result<Extensions, MethodError> {
-    let (service, method) = route.route().unwrap_or_default();
-    Method::new(service, method)?.with_key(key)
 }
 
 /// A call on a connection that had ended before: it surely did nothing.

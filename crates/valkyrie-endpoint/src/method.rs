@@ -1,7 +1,7 @@
 //! Which service and method a message is for, encoded once.
 
 use thiserror::Error;
-use valkyrie_frame::{ExtensionError, Extensions};
+use valkyrie_frame::{Extension, ExtensionError, Extensions, ExtensionsBuilder};
 
 /// A service and a method, checked and encoded as they travel. Cloning is a reference count, so a loop that calls the
 /// same method encodes nothing.
@@ -46,14 +46,30 @@ impl Method {
     pub(crate) fn extensions(&self) -> &Extensions {
         &self.extensions
     }
+}
 
-    /// The extension area with an idempotency key beside the route.
-    pub(crate) fn with_key(&self, key: &[u8; 16]) -> Result<Extensions, MethodError> {
-        Ok(Extensions::builder()
-            .route(self.service(), self.name())?
-            .idempotency_key(key)
-            .finish()?)
+/// The same extensions, and the idempotency key.
+pub(crate) fn with_key(extensions: &Extensions, key: &[u8; 16]) -> Result<Extensions, MethodError> {
+    Ok(rebuild(extensions)?.idempotency_key(key).finish()?)
+}
+
+/// The same extensions, and the trace context.
+pub(crate) fn with_trace(extensions: &Extensions, context: &[u8; 26]) -> Result<Extensions, MethodError> {
+    Ok(rebuild(extensions)?.trace_context(context).finish()?)
+}
+
+/// What callers can say: a route, an idempotency key and a trace context.
+fn rebuild(extensions: &Extensions) -> Result<ExtensionsBuilder, MethodError> {
+    let mut builder = Extensions::builder();
+    for extension in extensions.iter() {
+        builder = match extension {
+            Extension::Route { service, method } => builder.route(service, method)?,
+            Extension::IdempotencyKey(key) => builder.idempotency_key(key),
+            Extension::TraceContext(context) => builder.trace_context(context),
+            _ => builder,
+        };
     }
+    Ok(builder)
 }
 
 /// The names of a service and a method cannot be encoded. The caller is at fault; nothing was sent.

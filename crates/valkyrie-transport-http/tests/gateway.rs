@@ -2,7 +2,7 @@
 #![cfg(feature = "gateway")]
 
 use std::collections::VecDeque;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -494,7 +494,10 @@ async fn curl(arguments: &[&str]) -> Option<String> {
     {
         Ok(output) => output,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            eprintln!("curl is not installed, so this is not tested: apt-get install curl");
+            let _ = writeln!(
+                std::io::stderr(),
+                "curl is not installed, so this is not tested: apt-get install curl"
+            );
             return None;
         }
         Err(error) => panic!("{error}"),

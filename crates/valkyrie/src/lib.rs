@@ -22,9 +22,9 @@
 //! ```
 //!
 //! This crate is the front door: it re-exports what programs use and knows the transports of the house. It has no
-//! logic of its own. [`endpoint`] gives a builder that dials and listens on `tcp://host:port`, `uds:///path`,
-//! `uds://@name` and `mem://name`; with the feature of that name also on `quic://host:port` and on `ws://` and
-//! `wss://host:port/path`, and with `quic` it dials `auto://host:port`, which is QUIC where that gets through and TCP
+//! logic of its own but what puts services behind the gateway for plain HTTP clients (`gateway`). [`endpoint`] gives a builder that dials and listens on `tcp://host:port`, `uds:///path`,
+//! `uds://@name` and `mem://name`; with the feature of that name also on `quic://host:port`, on `http://` and
+//! `https://host:port`, and on `ws://` and `wss://host:port/path`, and with `quic` it dials `auto://host:port`, which is QUIC where that gets through and TCP
 //! where not. Another transport is one more call of [`transport`](EndpointBuilder::transport).
 //!
 //! | for | read |
@@ -38,7 +38,11 @@
 //! | who one is, and whom one trusts | [`Security`], [`Verified`], [`Expect`] |
 //! | limits, shares, keepalive, budgets | [`Config`] |
 //! | the codec alone | `valkyrie-frame` |
+//! | plain HTTP clients | the module `gateway`, with the feature of that name |
 //! | a transport of one's own | [`Transport`], [`Listener`], [`Link`] |
+
+#[cfg(feature = "gateway")]
+pub mod gateway;
 
 pub use valkyrie_endpoint::{
     AccessPolicy, ApiMisuse, AuditSink, BuildError, Call, CallError, Class, CloseReason, Config,
@@ -51,6 +55,8 @@ pub use valkyrie_endpoint::{
     Verified, WhileDown,
 };
 pub use valkyrie_transport::mem::MemTransport;
+#[cfg(feature = "http")]
+pub use valkyrie_transport_http::HttpTransport;
 #[cfg(feature = "quic")]
 pub use valkyrie_transport_quic::QuicTransport;
 pub use valkyrie_transport_tcp::TcpTransport;
@@ -82,6 +88,13 @@ pub fn endpoint() -> EndpointBuilder {
         .transport(MemTransport::process_wide());
     #[cfg(feature = "quic")]
     let builder = builder.transport(QuicTransport::default());
+    #[cfg(feature = "http")]
+    let builder = builder
+        .transport(HttpTransport::new())
+        .transport(HttpTransport::secure(
+            transport::tls::Certificates::default(),
+            transport::tls::Roots::default(),
+        ));
     #[cfg(feature = "ws")]
     let builder = builder
         .transport(WsTransport::new())

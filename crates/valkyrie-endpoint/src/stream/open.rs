@@ -12,6 +12,7 @@ use valkyrie_proto::OpenError as Refused;
 
 use crate::connection::InLine;
 use crate::core::{HEAD_BYTES, Line};
+use crate::method::with_trace;
 use crate::shared::Urgency;
 use crate::{Connection, Method, MethodError, OpenError, RecvStream, SendStream, clock};
 
@@ -65,6 +66,14 @@ impl<'a> Open<'a> {
     /// Bytes that go with the opening itself, at most 4 KiB.
     pub fn payload(mut self, payload: impl Into<Bytes>) -> Self {
         self.payload = payload.into();
+        self
+    }
+
+    /// The trace it belongs to, as a W3C `traceparent` in binary: version, trace id, parent id and flags.
+    pub fn trace_context(mut self, context: &[u8; 26]) -> Self {
+        if let Ok(extensions) = &self.extensions {
+            self.extensions = with_trace(extensions, context);
+        }
         self
     }
 }

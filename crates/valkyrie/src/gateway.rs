@@ -1,0 +1,330 @@
+//! The gateway for plain HTTP clients, and what puts the services of a node behind it.
+//!
+//! [`Gateway`] is that of `valkyrie-transport-http`; [`Node`] is an [`Upstream`] that makes calls to [`Services`] of this
+//! process, over a connection in memory, so that policy, deadlines, cancellation, rates and the audit log are what they are
+//! for any other peer.
+//!
+//! ```
+//! use valkyrie::gateway::{Gateway, Node};
+//! use valkyrie::{AccessPolicy, Endpoint, Services};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let services = Services::builder()
+//!     .unary("greeter", "hello", |_, name| async move { Ok([b"Hello, ", &name[..]].concat().into()) })
+//!     .build()?;
+//! let policy = AccessPolicy::parse(
+//!     "version = 1\n[[allow]]\npeers = [\"role:gateway\"]\nservices = [\"greeter\"]",
+//! )?;
+//! let node = Node::new(Endpoint::builder().services(services).policy(policy)).await?;
+//! let server = Gateway::new(node).listen(&"http://127.0.0.1:0".parse()?).await?;
+//! // `curl -d World http://127.0.0.1:PORT/v2/call/greeter/hello`
+//! server.run(async {}).await;
+//! # Ok(()) }
+//! ```
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use valkyrie_endpoint::{
+    BuildError, ConnectError, Connection, Dialer, Endpoint, EndpointBuilder, ErrorCode, Expect, ListenError,
+    Locator, Message, RecvError, RecvStream, Redial, Security, Services,
+};
+use valkyrie_security::identity::{Fingerprint, IdentityError};
+use valkyrie_security::trust::{self, TrustFileFault};
+use valkyrie_security::{Identity, Live, Trust};
+use valkyrie_transport::BoxFuture;
+use valkyrie_transport::mem::MemTransport;
+pub use valkyrie_transport_http::gateway::*;
+
+/// The services of this process, as a gateway calls them.
+///
+/// A client without a token is the peer named `gateway` with the role `gateway`, whoever it is: what a policy allows to
+/// `role:gateway`, or to `any`, it allows to everybody who reaches the gateway. A client with a token is an anonymous peer
+/// that has shown this token, and may do what the token and the policy say.
+#[derive(Debug)]
+pub struct Node {
+    services: Services,
+    /// Where it listens, which is within this value.
+    acceptor: Endpoint,
+    memory: MemTransport,
+    place: Locator,
+    fingerprint: Fingerprint,
+    /// As which clients without a token call.
+    nameless: Dialer,
+    /// Those of clients with one, the one that was used last in front.
+    bearers: Mutex<VecDeque<Bearer>>,
+    /// How many are being dialled.
+    dialling: Semaphore,
+}
+
+#[derive(Debug)]
+struct Bearer {
+    token: BearerToken,
+    connection: Connection,
+}
+
+/// Why services cannot be put behind a gateway. Nothing is left behind.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// The endpoint cannot be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The system gave no randomness or no memory for keys.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The gateway's own name was refused.
+    #[error("the gateway's own identity cannot be pinned: {0}")]
+    Pin(#[from] TrustFileFault),
+    /// The place in memory cannot be listened on or dialled.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The same, from the other side.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+}
+
+impl Node {
+    /// Serves what `builder` says: its services under its policy, with its audit sink and limits. Its transports and its
+    /// security are replaced: nobody but the gateway dials it.
+    ///
+    /// # Errors
+    /// [`NodeError`]: an option of the builder cannot be, or this machine gave no randomness.
+    pub async fn new(builder: EndpointBuilder) -> Result<Self, NodeError> {
+        let now = SystemTime::now().into();
+        let caller = Identity::generate(NAME, now)?;
+        let node = Identity::generate("node", now)?;
+        let fingerprint = fingerprint_of(&node);
+        let mut pin = trust::Pin::new(fingerprint_of(&caller));
+        pin.name = Some(NAME.to_owned());
+        pin.roles = vec![NAME.to_owned()];
+        let mut trusted = Trust::default().with_anonymous(true);
+        trusted.pins_mut().add(pin)?;
+
+        let memory = MemTransport::new();
+        let acceptor = builder
+            .transport(memory.clone())
+            .security(Security::new(Live::new(node), Live::new(trusted)))
+            .build()?;
+        let place = acceptor.listen("mem://node").await?;
+        let nameless = dialler(
+            &memory,
+            Security::new(Live::new(caller), Live::new(Trust::default())),
+        )?
+        .dialer_expecting(&place, Expect::Fingerprint(fingerprint), Redial::default())?;
+        Ok(Self {
+            services: acceptor.services().clone(),
+            acceptor,
+            memory,
+            place,
+            fingerprint,
+            nameless,
+            bearers: Mutex::default(),
+            dialling: Semaphore::new(DIALLING_MAX),
+        })
+    }
+
+    fn bearers(&self) -> MutexGuard<'_, VecDeque<Bearer>> {
+        // Nothing panics while it is held.
+        self.bearers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection of a client: there is one for each token.
+    async fn connection(&self, token: Option<&BearerToken>) -> Result<Connection, Failure> {
+        let Some(token) = token else {
+            return self.nameless.connection().await.map_err(|error| {
+                Failure::new(error.code().unwrap_or(ErrorCode::UNAVAILABLE), error.to_string())
+            });
+        };
+        if let Some(connection) = self.known(token) {
+            return Ok(connection);
+        }
+        // It is never closed, so there is always a place in the end.
+        let _place = self.dialling.acquire().await;
+        // Another call with the same token may have been first.
+        if let Some(connection) = self.known(token) {
+            return Ok(connection);
+        }
+        let bytes = URL_SAFE_NO_PAD
+            .decode(token.expose().trim_end_matches('='))
+            .map_err(|_| Failure::new(ErrorCode::UNAUTHENTICATED, "the Bearer token is not base64"))?;
+        let nobody = Identity::anonymous().map_err(|error| internal(&error))?;
+        let security = Security::new(Live::new(nobody), Live::new(Trust::default())).with_token(bytes);
+        let endpoint = dialler(&self.memory, security).map_err(|error| internal(&error))?;
+        let connection = endpoint
+            .connect_expecting(&self.place, Expect::Fingerprint(self.fingerprint))
+            .await
+            .map_err(|error| {
+                Failure::new(error.code().unwrap_or(ErrorCode::UNAVAILABLE), error.to_string())
+            })?;
+        let mut bearers = self.bearers();
+        bearers.push_front(Bearer {
+            token: token.clone(),
+            connection: connection.clone(),
+        });
+        bearers.truncate(BEARERS_MAX);
+        Ok(connection)
+    }
+
+    fn known(&self, token: &BearerToken) -> Option<Connection> {
+        let mut bearers = self.bearers();
+        bearers.retain(|bearer| !bearer.connection.is_closed());
+        let place = bearers.iter().position(|bearer| bearer.token == *token)?;
+        let bearer = bearers.remove(place)?;
+        let connection = bearer.connection.clone();
+        bearers.push_front(bearer);
+        Some(connection)
+    }
+
+    fn shape(&self, service: &str, method: &str) -> Option<valkyrie_endpoint::Shape> {
+        let mut routes = self.services.routes();
+        let route = routes.find(|route| (route.0, route.1) == (service, method))?;
+        Some(route.2)
+    }
+}
+
+impl Upstream for Node {
+    fn call(&self, asked: Asked) -> BoxFuture<'_, Result<Bytes, Failure>> {
+        Box::pin(async move {
+            let connection = self.connection(asked.metadata.token.as_ref()).await?;
+            let method = (&*asked.service, &*asked.method);
+            if self.shape(method.0, method.1) == Some(valkyrie_endpoint::Shape::Notify) {
+                let sent = connection.notify(method, asked.body).await;
+                return sent.map(|()| Bytes::new()).map_err(|error| failure(error.into()));
+            }
+            let mut call = connection.call(method, asked.body).timeout(asked.timeout);
+            if let Some(context) = asked.metadata.trace_context {
+                call = call.trace_context(&context);
+            }
+            call.await.map_err(|error| failure(error.into()))
+        })
+    }
+
+    fn stream(&self, asked: Asked) -> BoxFuture<'_, Result<Box<dyn Replies>, Failure>> {
+        Box::pin(async move {
+            if self.shape(&asked.service, &asked.method) == Some(valkyrie_endpoint::Shape::Unary) {
+                // One answer is a stream of one.
+                let answer = self.call(asked).await?;
+                return Ok(Box::new(Once(Some(answer))) as Box<dyn Replies>);
+            }
+            let connection = self.connection(asked.metadata.token.as_ref()).await?;
+            let mut open = connection
+                .open((&*asked.service, &*asked.method))
+                .timeout(asked.timeout);
+            if let Some(context) = asked.metadata.trace_context {
+                open = open.trace_context(&context);
+            }
+            let (mut send, recv) = open.await.map_err(|error| failure(error.into()))?;
+            if !asked.body.is_empty() {
+                let sent = send.send(Message::data(asked.body)).await;
+                sent.map_err(|error| failure(error.into()))?;
+            }
+            send.finish();
+            Ok(Box::new(Received::new(recv)) as Box<dyn Replies>)
+        })
+    }
+
+    fn describe(&self) -> Vec<Offer> {
+        let routes = self.services.routes();
+        let offers = routes.map(|(service, method, shape)| Offer {
+            service: service.to_owned(),
+            method: method.to_owned(),
+            shape: match shape {
+                valkyrie_endpoint::Shape::Notify => Shape::Notify,
+                valkyrie_endpoint::Shape::Stream => Shape::Stream,
+                _ => Shape::Unary,
+            },
+            about: String::new(),
+        });
+        offers.collect()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Connections hold their endpoints; without this they would go on with nobody to call.
+        for connection in self.acceptor.connections() {
+            connection.close();
+        }
+    }
+}
+
+struct Once(Option<Bytes>);
+
+impl Replies for Once {
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
+        Poll::Ready(self.0.take().map(Ok))
+    }
+}
+
+type Next = (Option<Result<Message, RecvError>>, RecvStream);
+
+/// The messages of a stream. Dropped, it lets go of the stream, which cancels the handler.
+struct Received(Pin<Box<dyn Future<Output = Next> + Send>>);
+
+impl Received {
+    fn new(recv: RecvStream) -> Self {
+        Self(Box::pin(next(recv)))
+    }
+}
+
+async fn next(mut recv: RecvStream) -> Next {
+    let next = recv.recv().await.transpose();
+    (next, recv)
+}
+
+impl Replies for Received {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
+        let (message, recv) = ready!(self.0.as_mut().poll(cx));
+        self.0 = Box::pin(next(recv));
+        Poll::Ready(message.map(|message| {
+            message
+                .map(|message| message.payload)
+                .map_err(|error| failure(error.into()))
+        }))
+    }
+}
+
+fn dialler(memory: &MemTransport, security: Security) -> Result<Endpoint, BuildError> {
+    Endpoint::builder()
+        .transport(memory.clone())
+        .security(security)
+        .build()
+}
+
+fn fingerprint_of(identity: &Identity) -> Fingerprint {
+    // One that was generated has a document.
+    identity
+        .fingerprint()
+        .expect("a generated identity has a fingerprint")
+}
+
+fn failure(failure: valkyrie_endpoint::Failure) -> Failure {
+    let mut translated = Failure::new(failure.code, failure.text.to_string());
+    if failure.retry_after_ms > 0 {
+        translated.retry_after = Some(Duration::from_millis(failure.retry_after_ms.into()));
+    }
+    translated
+}
+
+fn internal(error: &dyn std::error::Error) -> Failure {
+    Failure::new(ErrorCode::INTERNAL, error.to_string())
+}
+
+/// The name and the role of clients without a token.
+const NAME: &str = "gateway";
+
+/// How many tokens have a connection kept for them. One costs some kilobytes, and a handshake when it is needed again.
+pub const BEARERS_MAX: usize = 256;
+
+/// How many connections for tokens are dialled at once: a handshake keeps a core for a third of a millisecond, and
+/// anybody can make tokens up.
+pub const DIALLING_MAX: usize = 4;
