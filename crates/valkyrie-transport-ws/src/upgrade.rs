@@ -25,10 +25,19 @@ pub(crate) struct Rules<'a> {
 //= protocol/transports.md#opening
 pub(crate) async fn accept(stream: &mut Stream, rules: Rules<'_>) -> Result<BytesMut, UpgradeError> {
     let mut buf = BytesMut::new();
+    let mut looked_at = 0;
     let verdict = loop {
         receive(stream, &mut buf).await?;
         if buf.starts_with(TLS_RECORD) {
             return Err(UpgradeError::TlsOnPlain);
+        }
+        // The first look finds out who does not speak HTTP at all. More of them before the head is whole would cost the
+        // square of what trickles in.
+        let fresh = buf.get(usize::saturating_sub(looked_at, 2)..).unwrap_or_default();
+        let whole = looked_at == 0 || ends_a_head(fresh) || buf.len() >= HEAD_BYTES_MAX;
+        looked_at = buf.len();
+        if !whole {
+            continue;
         }
         match judge(&buf, rules) {
             Ok(None) if buf.len() >= HEAD_BYTES_MAX => break Err(TOO_LONG),
@@ -58,6 +67,11 @@ pub(crate) async fn accept(stream: &mut Stream, rules: Rules<'_>) -> Result<Byte
             Err(UpgradeError::Turned { status, why })
         }
     }
+}
+
+/// Whether an empty line is in `bytes`; a line may end without a carriage return.
+fn ends_a_head(bytes: &[u8]) -> bool {
+    bytes.windows(2).any(|two| two == b"\n\n") || bytes.windows(3).any(|three| three == b"\n\r\n")
 }
 
 /// Asks for the upgrade and reads the answer. What came behind it is returned.
@@ -155,8 +169,6 @@ impl Turned {
 
 /// What becomes of a request; `None` as long as it has not arrived.
 pub(crate) fn judge(bytes: &[u8], rules: Rules<'_>) -> Result<Option<Accepted>, Turned> {
-    // Attempts before the end of the head would cost the square of what trickles in; the first finds out who does not
-    // speak HTTP at all.
     let head = bytes.get(..HEAD_BYTES_MAX).unwrap_or(bytes);
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     let mut request = Request::new(&mut headers);

@@ -137,6 +137,27 @@ async fn every_wrong_request_gets_its_status_and_a_sentence() {
 }
 
 #[tokio::test]
+async fn a_request_that_trickles_in_is_answered_when_it_is_whole() {
+    let mut listener = listen(&WsTransport::new()).await;
+    let place = address(&*listener);
+    let bytes = request(&place, "GET /valkyrie HTTP/1.1", &[]);
+    let trickling = async {
+        let mut stream = TcpStream::connect(&place).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        for byte in bytes.bytes() {
+            stream.write_all(&[byte]).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 101");
+        stream
+    };
+    let (_stream, accepted) = tokio::join!(trickling, accept(&mut *listener));
+    assert!(accepted.is_ok());
+}
+
+#[tokio::test]
 async fn compression_that_is_offered_is_not_agreed_on() {
     let mut listener = listen(&WsTransport::new()).await;
     let place = address(&*listener);

@@ -164,3 +164,56 @@ fn nothing_behind_a_close_frame_means_anything() {
     assert_eq!(payload, b"");
     assert!(matches!(&events[..], [Event::Close(Close { code: None, .. })]));
 }
+
+/// Everything that bytes meant, however they were cut: payload, how many events, and the violation that ended it.
+fn meaning(side: Side, bytes: &[u8], cuts: &[usize]) -> (Vec<u8>, usize, Option<Violation>) {
+    let mut decoder = Decoder::new(side);
+    let (mut payload, mut events) = (Vec::new(), 0);
+    let (mut rest, mut cuts) = (bytes, cuts.iter().cycle());
+    while !rest.is_empty() {
+        let cut = cuts.next().map_or(rest.len(), |cut| (*cut).clamp(1, rest.len()));
+        let (piece, behind) = rest.split_at(cut);
+        rest = behind;
+        let mut piece = piece.to_vec();
+        let mut at = 0;
+        while at < piece.len() {
+            match decoder.decode(&mut piece[at..]) {
+                Ok(step) => {
+                    assert!(step.consumed > 0 && step.consumed <= piece.len() - at);
+                    match step.event {
+                        Some(Event::Data { at: place, ended, .. }) => {
+                            payload.extend_from_slice(&piece[at + place.start..at + place.end]);
+                            events += usize::from(ended);
+                        }
+                        Some(_) => events += 1,
+                        None => {}
+                    }
+                    at += step.consumed;
+                }
+                Err(violation) => return (payload, events, Some(violation)),
+            }
+        }
+    }
+    (payload, events, None)
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_bytes_mean_the_same_however_they_are_cut(
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..600),
+        frames in proptest::collection::vec((0_usize..6, 0_usize..300), 0..6),
+        cuts in proptest::collection::vec(1_usize..40, 1..8),
+        dials in proptest::prelude::any::<bool>(),
+    ) {
+        let (from, to) = if dials { (Side::Dialler, Side::Acceptor) } else { (Side::Acceptor, Side::Dialler) };
+        let opcodes = [Opcode::Binary, Opcode::Text, Opcode::Ping, Opcode::Pong, Opcode::Continuation, Opcode::Close];
+        let mut all = Vec::new();
+        for (opcode, length) in frames {
+            append_frame(&mut all, from, opcodes[opcode], &bytes[..length.min(bytes.len())]);
+        }
+        all.extend_from_slice(&bytes);
+        let whole = meaning(to, &all, &[usize::MAX]);
+        proptest::prop_assert_eq!(&meaning(to, &all, &[1]), &whole);
+        proptest::prop_assert_eq!(&meaning(to, &all, &cuts), &whole);
+    }
+}
