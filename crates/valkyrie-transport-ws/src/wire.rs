@@ -34,6 +34,7 @@ impl Shared {
             failed: None,
             writer: None,
             pusher: Pusher::None,
+            pusher_waker: None,
         })))
     }
 
@@ -45,7 +46,11 @@ impl Shared {
     /// Makes sure that what is left to push is pushed.
     pub(crate) fn call_pusher(&self, wire: &mut Wire, runtime: &Handle) {
         match std::mem::replace(&mut wire.pusher, Pusher::Working) {
-            Pusher::Parked(waker) => waker.wake(),
+            Pusher::Parked => {
+                if let Some(waker) = &wire.pusher_waker {
+                    waker.wake_by_ref();
+                }
+            }
             Pusher::Working => {}
             Pusher::None => {
                 let shared = self.clone();
@@ -72,6 +77,8 @@ pub(crate) struct Wire {
     /// Who waits for room.
     writer: Option<Waker>,
     pusher: Pusher,
+    /// How to wake the pusher, whatever it waits for: a socket that is closed wakes nobody.
+    pusher_waker: Option<Waker>,
 }
 
 /// How far our direction has come.
@@ -99,7 +106,7 @@ enum Pusher {
     /// It has work.
     Working,
     /// It waits for work.
-    Parked(Waker),
+    Parked,
 }
 
 impl Wire {
@@ -256,7 +263,7 @@ impl Wire {
         if self.is_clear() {
             return false;
         }
-        if self.writer.is_some() || !matches!(self.pusher, Pusher::None | Pusher::Parked(_)) {
+        if self.writer.is_some() || !matches!(self.pusher, Pusher::None | Pusher::Parked) {
             return true;
         }
         match self.poll_push(&mut Context::from_waker(Waker::noop())) {
@@ -271,10 +278,14 @@ impl Wire {
 
     /// The pusher's whole life.
     fn poll_pusher(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.pusher_waker {
+            Some(known) => known.clone_from(cx.waker()),
+            unknown => *unknown = Some(cx.waker().clone()),
+        }
         let pushed = ready!(self.poll_push(cx));
         match pushed {
             Ok(()) if self.stream.is_some() => {
-                self.pusher = Pusher::Parked(cx.waker().clone());
+                self.pusher = Pusher::Parked;
                 self.wake_writer();
                 Poll::Pending
             }
@@ -292,9 +303,10 @@ impl Wire {
 
     /// The link is gone: gives the connection back, and lets the pusher end.
     pub(crate) fn abandon(&mut self) -> Option<Stream> {
-        if let Pusher::Parked(waker) = std::mem::replace(&mut self.pusher, Pusher::Working) {
+        let stream = self.stream.take();
+        if let Some(waker) = self.pusher_waker.take() {
             waker.wake();
         }
-        self.stream.take()
+        stream
     }
 }

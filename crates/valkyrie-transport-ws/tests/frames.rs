@@ -303,3 +303,31 @@ async fn a_peer_that_pings_and_never_reads_is_held_to_one_answer() {
     let (pongs, ()) = tokio::join!(reading, closing);
     assert!((1..=2).contains(&pongs), "{pongs} answers");
 }
+
+#[tokio::test]
+async fn a_link_that_is_dropped_with_bytes_to_push_leaves_no_task_behind() {
+    let (peer, mut link) = pair().await;
+    let block = vec![0; 64 * 1024];
+    while !poll_fn(|cx| {
+        std::task::Poll::Ready(
+            link.poll_write(cx, Lane::FIRST, &[IoSlice::new(&block)])
+                .is_pending(),
+        )
+    })
+    .await
+    {}
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    // Time for the task that pushes to wait for the socket.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    drop(link);
+    let gone = async {
+        while tasks() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let gone = tokio::time::timeout(std::time::Duration::from_secs(30), gone).await;
+    assert!(gone.is_ok(), "{} tasks are left", tasks());
+    drop(peer);
+}
