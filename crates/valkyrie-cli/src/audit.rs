@@ -170,6 +170,11 @@ fn show(log: &Path, whole: &Whole, kept: Option<AuditHead>, out: &mut Out) -> Re
             oldest.display()
         )))?;
     }
+    if let Some(count) = summary.events.get("end_missing") {
+        out.line(paint.warn(format_args!(
+            "its end was missing {count} times when a program went on with it: see the lines of event end_missing"
+        )))?;
+    }
     for (event, count) in &summary.events {
         out.line(format_args!("  {count:>8} {event}"))?;
     }

@@ -49,7 +49,8 @@ pub struct AuditFile {
 }
 
 impl AuditFile {
-    /// Opens the log to go on with it, or begins one.
+    /// Opens the log to go on with it, or begins one. Where the head beside it tells that the log once went on further, because
+    /// somebody took its end away or the power failed before that was on disk, the next line says so.
     ///
     /// # Errors
     /// No file can be opened or made, or as many programs as may write already do.
@@ -74,8 +75,10 @@ impl AuditFile {
                 // Somebody changed its end. What is there is evidence, and nothing is written behind it.
                 continue;
             };
+            let path = home.path_of(&name);
+            let lost = kept_head(&path).filter(|kept| !place.has(*kept));
             let mut waiting = Vec::new();
-            let log = match place {
+            let mut log = match place {
                 Place::Behind(chain) => AuditLog::new(chain, limits),
                 Place::NextFile(chain) => {
                     let mut log = AuditLog::new(chain, limits);
@@ -88,7 +91,9 @@ impl AuditFile {
                     AuditLog::new(chain, limits)
                 }
             };
-            let path = home.path_of(&name);
+            if let Some(kept) = lost {
+                log.end_missing(kept, now, &mut waiting);
+            }
             let failed = |error| KeystoreError::io("written", &path, error);
             let length = file.metadata().map_err(failed)?.len();
             let mut opened = Self {
@@ -235,6 +240,19 @@ enum Place {
     Behind(AuditChain),
     /// The file has no line yet, and the one before it was put aside.
     NextFile(AuditChain),
+}
+
+impl Place {
+    /// Whether the log goes on to this head. It may be ahead of it, where its writer died before it wrote the head.
+    fn has(&self, kept: AuditHead) -> bool {
+        match self {
+            Self::Nowhere => false,
+            Self::Behind(chain) | Self::NextFile(chain) => {
+                let head = chain.head();
+                head == kept || head.number > kept.number
+            }
+        }
+    }
 }
 
 /// Where the log goes on; nothing when a file does not end in a line of a chain.

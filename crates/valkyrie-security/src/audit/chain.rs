@@ -120,6 +120,12 @@ impl AuditChain {
         self.line(CONTINUED, now, |_| {})
     }
 
+    /// The line that says that the log once went on to `kept`, which is not there any more; without a line feed. Otherwise going
+    /// on with a log would hide that its end was taken away.
+    pub fn end_missing(&mut self, kept: AuditHead, now: UnixTime) -> String {
+        self.line("end_missing", now, |line| line.text("kept", &kept.to_string()))
+    }
+
     /// Where the chain is.
     pub const fn head(&self) -> AuditHead {
         self.head

@@ -138,6 +138,12 @@ impl AuditLog {
         self.stats.lines = self.stats.lines.saturating_add(1);
     }
 
+    /// Records that the log once went on to `kept`, see [`AuditChain::end_missing`].
+    pub fn end_missing(&mut self, kept: AuditHead, time: UnixTime, lines: &mut Vec<String>) {
+        lines.push(self.chain.end_missing(kept, time));
+        self.stats.lines = self.stats.lines.saturating_add(1);
+    }
+
     /// Where the chain is.
     pub const fn head(&self) -> AuditHead {
         self.chain.head()

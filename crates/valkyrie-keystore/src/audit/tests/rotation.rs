@@ -45,6 +45,9 @@ fn move_file(node: &Node, from: &str, to: &str) {
     fs::rename(node.home.path_of(from), node.home.path_of(to)).unwrap();
 }
 
+/// Something that somebody does to the files of a log.
+type Deed = fn(&Node);
+
 #[test]
 fn a_file_that_is_full_is_put_aside_and_the_chain_goes_on() {
     let node = node();
@@ -147,6 +150,7 @@ fn a_program_that_dies_while_it_puts_files_aside_loses_no_line() {
         let after = verified(&node).unwrap();
         assert_eq!((after.begins, after.events["begun"]), (0, 1), "{step}");
         assert_eq!(after.events["trust_changed"], 5, "{step}");
+        assert!(!after.events.contains_key("end_missing"), "{step}");
     }
 }
 
@@ -176,8 +180,39 @@ fn nothing_is_written_behind_an_older_file_whose_end_somebody_changed() {
 }
 
 #[test]
+fn an_end_that_was_taken_away_is_recorded_when_the_log_goes_on() {
+    let deeds: [(&str, Deed); 3] = [
+        ("the youngest file", |node| {
+            fs::remove_file(node.home.path_of("audit.log")).unwrap();
+        }),
+        ("the last line", |node| {
+            let path = node.home.path_of("audit.log");
+            let mut rest = lines(&path);
+            rest.pop();
+            fs::write(path, rest.join("\n") + "\n").unwrap();
+        }),
+        ("all of it", |node| {
+            for name in names(node) {
+                fs::remove_file(node.home.path_of(&name)).unwrap();
+            }
+        }),
+    ];
+    for (deed, take_away) in deeds {
+        let node = node();
+        written(&node, 3);
+        let kept = kept_head(&node.home.path_of("audit.log")).unwrap();
+        take_away(&node);
+        drop(open_with(&node, TINY));
+        drop(open_with(&node, TINY));
+        let summary = verified(&node).unwrap();
+        assert_eq!(summary.events.get("end_missing"), Some(&1), "{deed}");
+        let log = lines(&node.home.path_of("audit.log")).join("\n");
+        assert!(log.contains(&format!("\"kept\":\"{kept}\"")), "{deed}: {log}");
+    }
+}
+
+#[test]
 fn tampering_with_any_file_is_found() {
-    type Deed = fn(&Node);
     let deeds: [(&str, Deed); 7] = [
         ("a middle file is removed", |node| {
             fs::remove_file(node.home.path_of("audit.log.2")).unwrap();
