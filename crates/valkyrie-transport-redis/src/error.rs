@@ -17,7 +17,7 @@ pub enum BrokerFault {
     /// The user may not use a command or a channel.
     #[error(
         "the broker's rules for this user do not allow it; it needs the commands hello, publish, subscribe and psubscribe \
-         and the channels valkyrie.2.*"
+         and the channels valkyrie.2.*, and a subscription to a pattern that very pattern"
     )]
     NotAllowed,
     /// The broker is too old.

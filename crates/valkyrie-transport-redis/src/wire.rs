@@ -170,7 +170,8 @@ impl Wire {
                 _ => Next::Farewell(state.packet(kind::RESET)),
             };
         }
-        if state.dropped {
+        // What was written is on its way, as it would be in a socket; what is said of its end is not that it was good.
+        if state.dropped && state.outbox.is_empty() {
             return Next::Farewell(state.packet(kind::RESET));
         }
         let now = Instant::now();

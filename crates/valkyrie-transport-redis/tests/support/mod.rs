@@ -90,6 +90,26 @@ impl Redis {
         line.trim_end().to_owned()
     }
 
+    /// A section of what it says about itself.
+    pub(crate) fn info(&self, section: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        write!(stream, "INFO {section}\r\nQUIT\r\n").unwrap();
+        let mut answer = String::new();
+        std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+        answer
+    }
+
+    /// Sends what it is given and waits for nothing but that the server has taken it.
+    pub(crate) fn send(&self, bytes: &[u8]) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.write_all(bytes).unwrap();
+        stream.write_all(b"ECHO done\r\n").unwrap();
+        let mut lines = BufReader::new(stream).lines();
+        assert!(lines.any(|line| line.unwrap() == "done"));
+    }
+
     /// Publishes bytes on a channel as any client may, and gives how many were told.
     pub(crate) fn publish(&self, channel: &str, payload: &[u8]) -> i64 {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
@@ -166,3 +186,52 @@ static INSTALLED: LazyLock<bool> = LazyLock::new(|| {
 
 /// How long anything may take before a test gives up.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A client of the broker that is none of ours: it subscribes and reads what comes.
+pub(crate) struct Raw(BufReader<TcpStream>);
+
+impl Raw {
+    pub(crate) fn subscribe(redis: &Redis, channel: &str) -> Self {
+        let mut stream = TcpStream::connect(("127.0.0.1", redis.port)).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        write!(stream, "SUBSCRIBE {channel}\r\n").unwrap();
+        let mut raw = Self(BufReader::new(stream));
+        assert_eq!(raw.line(), "*3");
+        assert_eq!(raw.bulk(), b"subscribe");
+        assert_eq!(raw.bulk(), channel.as_bytes());
+        assert_eq!(raw.line(), ":1");
+        raw
+    }
+
+    /// The payload of the next message.
+    pub(crate) fn message(&mut self) -> Vec<u8> {
+        assert_eq!(self.line(), "*3");
+        assert_eq!(self.bulk(), b"message");
+        self.bulk();
+        self.bulk()
+    }
+
+    fn bulk(&mut self) -> Vec<u8> {
+        let line = self.line();
+        let length: usize = line.strip_prefix('$').unwrap().parse().unwrap();
+        let mut bytes = vec![0; length + 2];
+        std::io::Read::read_exact(&mut self.0, &mut bytes).unwrap();
+        bytes.truncate(length);
+        bytes
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+}
+
+/// Whether something holds soon enough.
+pub(crate) async fn eventually(mut holds: impl FnMut() -> bool) {
+    let give_up = Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(Instant::now() < give_up, "it does not come to hold");
+        tokio::task::yield_now().await;
+    }
+}
