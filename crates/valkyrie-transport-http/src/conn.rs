@@ -81,8 +81,9 @@ pub(crate) fn server() -> server::Builder {
 /// What a peer may send ahead of a reader. 1 MiB keeps 10 Gbit/s busy over a millisecond and 100 Mbit/s over 80.
 pub const WINDOW_BYTES: u32 = 1024 * 1024;
 
-/// The window until the link is in use: all that a peer is trusted with before it has shown who it is.
-pub const WINDOW_FIRST_BYTES: u32 = 64 * 1024;
+/// The window until the link is in use: all that a peer is trusted with before it has shown who it is. It is the one that
+/// every HTTP/2 connection begins with.
+pub const WINDOW_FIRST_BYTES: u32 = 65_535;
 
 /// How much is read from a link before it counts as in use. Any handshake and opening is shorter.
 pub const WIDEN_AFTER_BYTES: usize = 16 * 1024;

@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use h2::client::ResponseFuture;
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
@@ -45,12 +45,35 @@ pub(crate) async fn request(stream: Stream, scheme: &str, authority: &str) -> Re
     if !is_link(response.headers()) {
         return Err(OpenError::NoLink);
     }
+    let mut recv = response.into_body();
+    let early = greeting(&mut conn, &mut recv).await?;
     Ok(Opened {
         conn,
         send,
-        recv: response.into_body(),
+        recv,
+        early,
         gauge,
     })
+}
+
+/// Takes the first byte of the answer's body. What came with it is returned.
+async fn greeting(conn: &mut Conn, recv: &mut RecvStream) -> Result<BytesMut, OpenError> {
+    let first = poll_fn(|cx| {
+        let over = conn.poll(cx);
+        if let Poll::Ready(first) = recv.poll_data(cx) {
+            let first = first.transpose().map_err(OpenError::from_h2);
+            return Poll::Ready(first.and_then(|first| first.ok_or(OpenError::HungUp)));
+        }
+        over.map(|over| Err(over.map_or_else(OpenError::from_h2, |()| OpenError::HungUp)))
+    });
+    let first = first.await?;
+    let Some(rest) = first.strip_prefix(GREETING) else {
+        return Err(OpenError::NoLink);
+    };
+    recv.flow_control()
+        .release_capacity(GREETING.len())
+        .map_err(OpenError::from_h2)?;
+    Ok(BytesMut::from(rest))
 }
 
 /// The answer to a request, while the connection it comes on is driven.
@@ -98,8 +121,10 @@ pub(crate) async fn accept(mut stream: Stream) -> Result<Opened, OpenError> {
         .header("x-accel-buffering", "no")
         .body(())
         .map_err(|error| OpenError::NotHttp2(error.to_string()))?;
-    let send = respond
+    let mut send = respond
         .send_response(response, false)
+        .map_err(OpenError::from_h2)?;
+    send.send_data(Bytes::from_static(GREETING), false)
         .map_err(OpenError::from_h2)?;
     let mut conn = Conn::Server(Box::new(conn));
     // Once, so that the answer is on its way when the link is handed out.
@@ -111,6 +136,7 @@ pub(crate) async fn accept(mut stream: Stream) -> Result<Opened, OpenError> {
         conn,
         send,
         recv: request.into_body(),
+        early: BytesMut::new(),
         gauge,
     })
 }
@@ -165,6 +191,10 @@ const UNSUPPORTED: Problem = Problem::new(
 
 /// The path of every link.
 pub const LINK_PATH: &str = "/v2/link";
+
+/// How the acceptor's body begins. Some proxies keep the head of an answer to themselves until its body begins: nginx does,
+/// above TLS.
+const GREETING: &[u8] = b"V";
 
 /// The content type of both bodies of a link.
 pub const CONTENT_TYPE: &str = "application/vnd.valkyrie.v2";

@@ -20,6 +20,8 @@ pub(crate) struct Opened {
     pub(crate) conn: Conn,
     pub(crate) send: SendStream<Bytes>,
     pub(crate) recv: RecvStream,
+    /// What came behind the answer's first byte.
+    pub(crate) early: BytesMut,
     pub(crate) gauge: Arc<Gauge>,
 }
 
@@ -42,7 +44,7 @@ impl Shared {
             state: Mutex::new(State {
                 conn: Some(opened.conn),
                 bodies: Some((opened.send, opened.recv)),
-                inbox: BytesMut::new(),
+                inbox: opened.early,
                 read_bytes: 0,
                 widened: false,
                 ended: false,
