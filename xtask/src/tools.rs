@@ -103,9 +103,20 @@ pub(crate) fn apt_install(root: &Path, package: &str) {
         .is_some_and(|id| id.trim() == "0");
     if is_root && find("apt-get").is_some() {
         println!("installing {package} with apt-get");
-        let _ = Shell::new("apt-get", root)
-            .args(["install", "-y", "--no-install-recommends", package])
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .run();
+        let install = || {
+            Shell::new("apt-get", root)
+                .args(["install", "-y", "--no-install-recommends", package])
+                .env("DEBIAN_FRONTEND", "noninteractive")
+                .run()
+        };
+        // A fresh machine knows no packages before its first update.
+        if install().is_err()
+            && Shell::new("apt-get", root)
+                .args(["update", "--quiet"])
+                .run()
+                .is_ok()
+        {
+            let _ = install();
+        }
     }
 }

@@ -4,9 +4,40 @@ use crate::ci::Outcome;
 use crate::context::Context;
 use crate::counts;
 use crate::shell::Shell;
+use crate::tools;
 
 /// Unit and integration tests: with nextest where it is installed, else with `cargo test`.
 pub(super) fn run(context: &Context) -> Outcome {
+    let untested = ensure_servers(context);
+    let outcome = run_tests(context);
+    match untested {
+        Some(missing) if outcome.failure.is_none() => Outcome {
+            note: format!("{}; {missing}", outcome.note),
+            partial: true,
+            ..outcome
+        },
+        _ => outcome,
+    }
+}
+
+/// What tests run against, installed where it can be; where it is missing after that its tests skip themselves, and this says
+/// so.
+fn ensure_servers(context: &Context) -> Option<String> {
+    if tools::find(REDIS_SERVER).is_none() {
+        tools::apt_install(&context.root, REDIS_SERVER);
+    }
+    match tools::find(REDIS_SERVER) {
+        Some(_) => None,
+        None => Some(format!(
+            "nothing was tested over Redis: there is no {REDIS_SERVER}"
+        )),
+    }
+}
+
+/// The program, and Debian's package of it.
+const REDIS_SERVER: &str = "redis-server";
+
+fn run_tests(context: &Context) -> Outcome {
     let nextest = Shell::cargo(&context.root)
         .args(["nextest", "--version"])
         .read()
