@@ -8,6 +8,7 @@ mod examples;
 mod fuzz;
 mod kat;
 mod kyber;
+mod miri;
 mod models;
 mod no_std;
 pub(crate) mod peers;
@@ -113,6 +114,11 @@ pub(crate) fn all() -> &'static [Step] {
             name: "models",
             about: "The models of the handshake answer as they should; by itself, all of them with all their sessions",
             run: |context| models::quick(context).into(),
+        },
+        Step {
+            name: "miri",
+            about: "Tests of the codec, the session and security in Miri, where a nightly toolchain has it",
+            run: |context| miri::run(context).into(),
         },
         Step {
             name: "fuzz",
