@@ -2,6 +2,9 @@
 //!
 //! It knows packets and credit and nothing of sockets; the task asks it what to publish next, and tells it what came.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::{Mutex, MutexGuard, PoisonError};

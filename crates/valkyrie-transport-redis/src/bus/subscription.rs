@@ -107,7 +107,7 @@ impl Reader {
     }
 
     /// What to subscribe to by name, or by Redis' patterns; each once.
-    fn channels(&self, literal: bool) -> Vec<Vec<u8>> {
+    pub(super) fn channels(&self, literal: bool) -> Vec<Vec<u8>> {
         let mut seen = HashSet::new();
         let filters = self
             .filters
