@@ -140,6 +140,15 @@ impl Epoch {
     }
 }
 
+/// Why somebody has made another link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// There is none.
+    Any,
+    /// There is one, and this is cheaper.
+    Better,
+}
+
 /// What a connection has more than others when it may outlive its link.
 pub(crate) struct Passage {
     epoch: Epoch,
@@ -211,20 +220,27 @@ impl Shared {
         Ok(())
     }
 
-    /// At a dialler: continues on a link that it has made.
+    /// At a dialler: continues on a link that it has made, if the session is still in `want` of one.
     ///
     /// # Errors
     /// The carrier; the session is as it was, or over.
-    pub(crate) fn go_on(&self, carrier: Carrier) -> Result<(), Carrier> {
-        let key = self.lock().session.resume_key().copied();
-        let (Some(key), Some(passage)) = (key, self.passage.get()) else {
+    pub(crate) fn go_on(&self, carrier: Carrier, want: Want) -> Result<(), Carrier> {
+        let Some(passage) = self.passage.get() else {
             return Err(carrier);
         };
-        let epoch = passage.epoch.next();
-        let token = continuation::token(&key.secret, &key.session, epoch);
         let now = clock::now();
-        let resume = Resume::new(key.session, epoch, token);
-        self.attach(carrier, |session, lanes| session.begin_resume(now, resume, lanes))
+        self.attach(carrier, |session, lanes| {
+            let wanted = match want {
+                Want::Any => session.is_detached() && !session.is_resuming(),
+                Want::Better => !session.is_detached(),
+            };
+            let key = session.resume_key().copied().filter(|_| wanted);
+            let key = key.ok_or(ResumeError::NotOpen)?;
+            // Numbered where the order of links is decided: the acceptor takes no lower number after a higher one.
+            let epoch = passage.epoch.next();
+            let token = continuation::token(&key.secret, &key.session, epoch);
+            session.begin_resume(now, Resume::new(key.session, epoch, token), lanes)
+        })
     }
 }
 

@@ -142,6 +142,10 @@ impl Shared {
         let (Some(link), Some(lanes)) = (&mut state.link, &mut state.lanes) else {
             return false;
         };
+        if self.lock().session.awaits_opening() {
+            // The other lanes may be faster than the opening; what they bring waits in the link.
+            return false;
+        }
         let mut any = false;
         for lane in 1..lanes.count {
             if lanes.has_ended(lane) || state.deaf {

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use valkyrie_security::trust::Expect;
 use valkyrie_transport::{Locator, TransportError};
 
-use crate::continuity::Carrier;
+use crate::continuity::{Carrier, Want};
 use crate::endpoint::Inner;
 use crate::secure::Greeted;
 use crate::shared::Shared;
@@ -36,6 +36,12 @@ impl Origin {
             asked,
             climbing: AtomicBool::new(false),
         }
+    }
+
+    /// Who has to answer at another place: the session's peer, which is as good there as it was where it was met.
+    fn whom(&self, shared: &Shared) -> Expect {
+        let fingerprint = shared.guard.identity().fingerprint();
+        fingerprint.map_or_else(|| self.expect.clone(), Expect::Fingerprint)
     }
 
     /// Every place where the session may go on, cheapest first.
@@ -197,7 +203,7 @@ async fn wave(shared: &Arc<Shared>, origin: &Arc<Origin>, places: Vec<Locator>) 
         let more = next.is_some();
         if let Some(place) = next {
             tried = true;
-            let (endpoint, expect) = (Arc::clone(&endpoint), origin.expect.clone());
+            let (endpoint, expect) = (Arc::clone(&endpoint), origin.whom(shared));
             attempts.spawn(async move { endpoint.greet(&place, &expect).await });
         }
         let result = if more {
@@ -211,7 +217,7 @@ async fn wave(shared: &Arc<Shared>, origin: &Arc<Origin>, places: Vec<Locator>) 
         match result {
             Some(Ok(Ok(greeted))) => {
                 refused = false;
-                if carry(shared, greeted).await {
+                if carry(shared, greeted, Want::Any).await {
                     return Wave::Settled;
                 }
             }
@@ -229,7 +235,7 @@ async fn wave(shared: &Arc<Shared>, origin: &Arc<Origin>, places: Vec<Locator>) 
 }
 
 /// Continues the session on a link. `true` when it goes on there, or is over.
-async fn carry(shared: &Arc<Shared>, greeted: Greeted) -> bool {
+async fn carry(shared: &Arc<Shared>, greeted: Greeted, want: Want) -> bool {
     if !shared.guard.identity().is_same_peer(&greeted.identity) {
         return false;
     }
@@ -238,8 +244,9 @@ async fn carry(shared: &Arc<Shared>, greeted: Greeted) -> bool {
         channel: greeted.channel,
         input: greeted.input,
     };
-    if shared.go_on(carrier).is_err() {
-        return shared.lock().closed.is_some();
+    if shared.go_on(carrier, want).is_err() {
+        // It is over, or somebody else has found a link for it meanwhile.
+        return !shared.is_lost();
     }
     shared.settled().await
 }
@@ -267,9 +274,8 @@ async fn climb_on(shared: Weak<Shared>, origin: Arc<Origin>) {
             && let Some(endpoint) = origin.endpoint.upgrade()
         {
             for place in better {
-                if let Ok(greeted) = endpoint.greet(&place, &origin.expect).await
-                    && live.may_move()
-                    && carry(&live, greeted).await
+                if let Ok(greeted) = endpoint.greet(&place, &origin.whom(&live)).await
+                    && carry(&live, greeted, Want::Better).await
                 {
                     break;
                 }

@@ -211,12 +211,6 @@ impl Shared {
         core.closed.is_none() && core.session.is_detached() && !core.session.is_resuming()
     }
 
-    /// Whether the session may go on elsewhere although its link works.
-    pub(crate) fn may_move(&self) -> bool {
-        let core = self.lock();
-        core.closed.is_none() && core.session.is_resumable() && !core.session.is_resuming()
-    }
-
     /// What its present link costs, see [`rank`](crate::mover::rank).
     pub(crate) fn carried_by(&self) -> u8 {
         rank_of_peer(self.carried().peer.as_deref().unwrap_or(&self.peer))

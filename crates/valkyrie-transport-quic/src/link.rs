@@ -100,6 +100,7 @@ impl Link for QuicLink {
             .with_lanes(LANES)
             .with_secure(true)
             .with_vectored(true)
+            .with_local(self.peer.ip().to_canonical().is_loopback())
     }
 
     fn peer(&self) -> String {

@@ -10,6 +10,8 @@ use valkyrie_transport::{BoxFuture, Capabilities, Lane, Link, Listener, Locator,
 /// Breaks links of the transports that share it.
 #[derive(Clone, Default)]
 pub(crate) struct Breaker {
+    /// The one scheme that can be dialled, where not all can.
+    only: Arc<Mutex<Option<&'static str>>>,
     links: Arc<Mutex<Vec<Arc<Mutex<State>>>>>,
 }
 
@@ -33,6 +35,22 @@ impl Breaker {
         }
         links.clear();
         broken
+    }
+
+    /// From now on only places of this scheme can be dialled.
+    #[allow(dead_code, reason = "not every test that shares this needs it")]
+    pub(crate) fn only(&self, scheme: &'static str) {
+        *self.only.lock().unwrap() = Some(scheme);
+    }
+
+    fn check(&self, locator: &Locator) -> Result<(), TransportError> {
+        match *self.only.lock().unwrap() {
+            Some(only) if only != locator.scheme() => Err(TransportError::Unreachable {
+                locator: locator.clone(),
+                source: io::ErrorKind::NetworkUnreachable.into(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// A transport like `inner` whose links this breaks.
@@ -62,7 +80,10 @@ impl<T: Transport> Transport for Breakable<T> {
     }
 
     fn dial<'a>(&'a self, locator: &'a Locator) -> BoxFuture<'a, Result<Box<dyn Link>, TransportError>> {
-        Box::pin(async move { Ok(self.breaker.wrap(self.inner.dial(locator).await?)) })
+        Box::pin(async move {
+            self.breaker.check(locator)?;
+            Ok(self.breaker.wrap(self.inner.dial(locator).await?))
+        })
     }
 
     fn listen<'a>(

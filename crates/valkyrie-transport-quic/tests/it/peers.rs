@@ -35,7 +35,7 @@ async fn both_ends_name_each_other() {
         let can = link.capabilities();
         assert_eq!(
             (can.lanes, can.secure, can.vectored, can.local),
-            (5, true, true, false)
+            (5, true, true, true)
         );
         assert_eq!(can.peer_credentials, None);
     }

@@ -1,0 +1,175 @@
+//! One stream hops over every transport in turn while its links are broken: each message arrives once and in order.
+
+#[path = "../../valkyrie-endpoint/tests/it/breakable.rs"]
+mod breakable;
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use breakable::Breaker;
+use bytes::Bytes;
+use valkyrie::security::time::UnixTime;
+use valkyrie::security::trust::FirstUse;
+use valkyrie::security::{Identity, Live, Security, Trust};
+use valkyrie::transport::tls::{Certificates, Roots};
+use valkyrie::{
+    AccessPolicy, Connection, Endpoint, Locator, MemTransport, QuicTransport, Services, TcpTransport,
+    UdsTransport, WsTransport,
+};
+
+/// Longer than anything here takes, on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// In the order in which they are hopped over.
+const SCHEMES: [&str; 6] = ["tcp", "quic", "ws", "uds", "wss", "mem"];
+
+fn number(number: u64) -> Bytes {
+    Bytes::copy_from_slice(&number.to_be_bytes())
+}
+
+fn endpoint(breaker: &Breaker, mem: &MemTransport, services: Services) -> Endpoint {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    let identity = Identity::generate("hops", UnixTime::from_secs(now.as_secs())).expect("random bytes");
+    // WebSocket may come from anywhere, by its proxies, even on this machine.
+    let trust = Trust::default().with_first_use(FirstUse::Anywhere);
+    Endpoint::builder()
+        .security(Security::new(Live::new(identity), Live::new(trust)))
+        .transport(breaker.over(TcpTransport::new()))
+        .transport(breaker.over(UdsTransport::new()))
+        .transport(breaker.over(QuicTransport::new()))
+        .transport(breaker.over(WsTransport::new()))
+        .transport(breaker.over(WsTransport::secure(Certificates::default(), Roots::default())))
+        .transport(breaker.over(mem.clone()))
+        .services(services)
+        .policy(AccessPolicy::allow_authenticated())
+        .resume_for(Duration::from_secs(60))
+        .build()
+        .expect("no mistake")
+}
+
+/// A handler that sends numbers of its own while it checks those that come.
+fn services(wanted: u64) -> Services {
+    Services::builder()
+        .stream("numbers", "both", move |_, mut send, mut recv| async move {
+            let sender = tokio::spawn(async move {
+                for next in 0..wanted {
+                    send.send(number(next)).await?;
+                }
+                send.finish();
+                Ok::<_, valkyrie::SendError>(())
+            });
+            let mut next = 0;
+            while let Some(message) = recv.recv().await? {
+                assert_eq!(message.payload, number(next), "in order and once");
+                next += 1;
+            }
+            assert_eq!(next, wanted);
+            sender.await.expect("it does not panic")?;
+            Ok(())
+        })
+        .build()
+        .expect("no mistake")
+}
+
+/// What a run came to.
+struct Hops {
+    /// How often the stream went on over each of [`SCHEMES`].
+    carried: [u32; SCHEMES.len()],
+    pauses: Vec<Duration>,
+}
+
+/// Sends `wanted` numbers each way and breaks the link, whichever it is, after each `every` or so.
+async fn hop(wanted: u64, every: u64) -> Hops {
+    let breaker = Breaker::default();
+    let mem = MemTransport::new();
+    let server = endpoint(&breaker, &mem, services(wanted));
+    let client = endpoint(&breaker, &mem, Services::default());
+    let folder = std::env::temp_dir().join(format!("valkyrie-hops-{}-{wanted}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let uds = format!("uds://{}/h.sock", folder.display());
+    let mut first: Option<Locator> = None;
+    for place in [
+        "tcp://127.0.0.1:0",
+        "quic://127.0.0.1:0",
+        "ws://127.0.0.1:0/",
+        &uds,
+        "wss://127.0.0.1:0/",
+        "mem://hops",
+    ] {
+        let bound = server.listen(place).await.expect("it is free");
+        first.get_or_insert(bound);
+    }
+    breaker.only(SCHEMES[0]);
+    let connection = client
+        .connect(first.expect("there are some"))
+        .await
+        .expect("it answers");
+    let (mut send, mut recv) = connection.open(("numbers", "both")).await.expect("it is served");
+    let sender = tokio::spawn(async move {
+        for next in 0..wanted {
+            send.send(number(next)).await.expect("it goes on");
+        }
+        send.finish();
+    });
+    let mut hops = Hops {
+        carried: [0; SCHEMES.len()],
+        pauses: Vec::new(),
+    };
+    let (mut turn, mut resumes, mut due) = (0, 0, every);
+    let mut last = Instant::now();
+    let mut next = 0;
+    while let Some(message) = recv.recv().await.expect("it goes on") {
+        assert_eq!(message.payload, number(next), "in order and once");
+        next += 1;
+        let now = Instant::now();
+        if now - last > Duration::from_millis(1) {
+            hops.pauses.push(now - last);
+        }
+        last = now;
+        if next >= due && has_arrived(&connection, SCHEMES[turn], resumes) {
+            hops.carried[turn] += 1;
+            resumes = connection.link().resumes;
+            turn = (turn + 1) % SCHEMES.len();
+            due = next + 1 + every / 2 + next % every;
+            breaker.only(SCHEMES[turn]);
+            breaker.break_all();
+        }
+    }
+    assert_eq!(next, wanted);
+    sender.await.expect("it does not panic");
+    let _ = std::fs::remove_dir_all(&folder);
+    hops
+}
+
+/// Whether the stream goes on over the transport whose turn it is.
+fn has_arrived(connection: &Connection, scheme: &str, resumes: u32) -> bool {
+    let link = connection.link();
+    let moved = link.resumes > resumes || link.resumes == 0;
+    moved && !link.detached && link.peer.split([' ', ':']).next() == Some(scheme)
+}
+
+#[tokio::test]
+async fn a_stream_hops_over_every_transport_in_turn() {
+    let hops = tokio::time::timeout(PATIENCE, hop(60_000, 2_000))
+        .await
+        .expect("it ends");
+    assert!(hops.carried.iter().all(|&times| times >= 1), "{:?}", hops.carried);
+}
+
+/// The whole promise at its full size.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes"]
+#[expect(clippy::print_stderr, reason = "the figures are what it is run for")]
+async fn a_million_messages_over_every_transport() {
+    let mut hops = hop(1_000_000, 100).await;
+    hops.pauses.sort_unstable();
+    let at = |share: f64| hops.pauses[((hops.pauses.len() - 1) as f64 * share) as usize];
+    eprintln!(
+        "{} breaks; carried by {SCHEMES:?}: {:?}; {} pauses above 1 ms, median {:?}, p99 {:?}, longest {:?}",
+        hops.carried.iter().sum::<u32>(),
+        hops.carried,
+        hops.pauses.len(),
+        at(0.5),
+        at(0.99),
+        at(1.0)
+    );
+}
