@@ -47,7 +47,7 @@ impl Fragile {
     async fn resumed(connection: &Connection, resumes: u32) {
         within(async {
             while connection.link().resumes <= resumes || connection.link().detached {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                tokio::task::yield_now().await;
             }
         })
         .await;

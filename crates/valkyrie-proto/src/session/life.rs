@@ -13,45 +13,8 @@ use crate::{
     Settings,
 };
 
+use super::pings::{Purpose, Waiting};
 use super::{LaneSet, Phase, Session};
-
-/// PINGs that wait for their PONG.
-#[derive(Debug)]
-pub(super) struct Pings {
-    waiting: Vec<Waiting>,
-    /// The number of the next PING.
-    next: u64,
-    /// When the last probe of the round trip went out.
-    probed_at: Instant,
-    /// Job or data bytes have gone out since, so that a probe would tell something.
-    pub(super) traffic: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Waiting {
-    number: u64,
-    sent_at: Instant,
-    purpose: Purpose,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Purpose {
-    Keepalive,
-    Probe,
-    Drain,
-    User(u64),
-}
-
-impl Pings {
-    pub(super) fn new(now: Instant) -> Self {
-        Self {
-            waiting: Vec::new(),
-            next: 0,
-            probed_at: now,
-            traffic: false,
-        }
-    }
-}
 
 /// How far a drain that this side began has come.
 #[derive(Clone, Copy, Debug)]

@@ -1,10 +1,13 @@
 //! The session: one side of a conversation.
 //!
 //! This file holds the state and the small questions; `input` takes frames apart, `deliver` says
-//! what a whole message means, `transmit` puts frames together, `exchanges` and `streams` are the
-//! application's commands, `life` is opening, keepalive, drain and close, `invariants` is what
+//! what a whole message means, `transmit` puts frames together, with `credit` and `bucket`, `exchanges` and `streams` are the
+//! application's commands, `life` is opening, keepalive, drain and close, `lanes` and `resume` are links with lanes and links that
+//! follow each other, `invariants` is what
 //! must hold after every step.
 
+mod bucket;
+mod credit;
 mod deliver;
 mod dormant;
 mod exchanges;
@@ -12,6 +15,7 @@ mod input;
 mod invariants;
 mod lanes;
 mod life;
+mod pings;
 mod resume;
 mod streams;
 mod traffic;
@@ -30,7 +34,8 @@ use crate::stream::Stream;
 use crate::timer::Timers;
 use crate::{CloseReason, Config, Event, Refusal, Settings, Stats};
 
-use self::life::{DrainState, Pings};
+use self::life::DrainState;
+use self::pings::Pings;
 use self::resume::Continuity;
 use self::traffic::LazyTraffic;
 

@@ -18,9 +18,9 @@ use crate::rtt::Rtt;
 use crate::scheduler::Scheduler;
 use crate::stream::Streams;
 
+use super::bucket::CriticalBucket;
 use super::dormant::Dormant;
 use super::exchanges::Cancel;
-use super::transmit::CriticalBucket;
 
 /// Tables and counters of a session with traffic.
 #[derive(Debug, Default)]

@@ -3,14 +3,12 @@
 //! Order: control, credit, critical, then the four classes by share. Control and credit go first
 //! because a CREDIT stuck behind data would stop both sides.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use valkyrie_frame::{Batch, Class, Flags, Header, Kind, Priority, StreamId, extension_type};
 
 use crate::Event;
-use crate::config::CriticalRate;
-use crate::control::Credit;
 use crate::resume::counted_class;
 use crate::run::RUN_BYTES_MAX;
 use crate::stream::{OutMessage, Queued, is_counted};
@@ -133,7 +131,7 @@ impl Session {
 
     /// Whether enough streams of the peer have ended to tell it.
     #[inline]
-    fn streams_due(&self) -> bool {
+    pub(super) fn streams_due(&self) -> bool {
         let target = u64::from(self.config.limits.max_streams) + self.accepted.ended;
         let step = u64::from(self.config.limits.max_streams / 4).max(1);
         target - self.accepted.limit >= step
@@ -514,69 +512,6 @@ impl Session {
         self.check_over(index);
     }
 
-    /// One CREDIT frame, with everything that is due for the connection or for the streams of one class. `false` when
-    /// nothing is, or its lane is blocked.
-    //= protocol/resume.md#counts
-    fn transmit_credit(&mut self, now: Instant, batch: &mut Batch, outlet: &mut Outlet) -> bool {
-        let mut payload = BytesMut::new();
-        if outlet.would_take(0) {
-            if self.recv_window.is_due() {
-                Credit::Connection(self.recv_window.announce()).encode(&mut payload);
-            }
-            if self.streams_due() {
-                self.accepted.limit = u64::from(self.config.limits.max_streams) + self.accepted.ended;
-                Credit::Streams(self.accepted.limit).encode(&mut payload);
-            }
-        }
-        let mut class = if payload.is_empty() {
-            None
-        } else {
-            Some(Class::Critical)
-        };
-        let rtt = self.traffic.rtt.smoothed();
-        let job_max = self.config.limits.window_job_max;
-        let mut place = self.traffic.credit_due.len();
-        while payload.len() < CREDIT_FRAME_ENTRIES_MAX * Credit::LEN && place > 0 {
-            place -= 1;
-            let Some(&index) = self.traffic.credit_due.get(place) else {
-                continue;
-            };
-            let Some(stream) = self.traffic.streams.at_mut(index) else {
-                self.traffic.credit_due.swap_remove(place);
-                continue;
-            };
-            let lane = outlet.lane_of(stream.class());
-            if class.is_some_and(|class| class != stream.class()) || !outlet.would_take(lane) {
-                // Its turn comes with the next frame.
-                continue;
-            }
-            self.traffic.credit_due.swap_remove(place);
-            let Some(stream) = self.traffic.streams.at_mut(index) else {
-                continue;
-            };
-            if !core::mem::take(&mut stream.recv.credit_due) || !stream.mapped || !stream.wants_credit() {
-                continue;
-            }
-            if stream.class() == Class::Job {
-                // Who only receives must know the round trip too, or no window would grow.
-                self.pings.traffic = true;
-                grow_window(stream, now, rtt, job_max);
-            }
-            class = Some(stream.class());
-            Credit::Stream(stream.id, stream.recv.window.announce()).encode(&mut payload);
-        }
-        let Some(class) = class else {
-            return false;
-        };
-        let _ = outlet.take(outlet.lane_of(class));
-        let header = Header::new(Kind::CREDIT, StreamId::CONTROL);
-        self.count_sent(Class::Critical, 1, (Header::LEN + payload.len()) as u64);
-        let mark = batch.mark();
-        push(batch, header, &[], payload.freeze());
-        self.note_sent(class, 1, batch, mark);
-        true
-    }
-
     fn critical_ready(&self) -> bool {
         self.traffic.critical.stream.is_some_and(|index| {
             self.traffic.critical.blocked_until.is_none()
@@ -626,7 +561,7 @@ impl Session {
         }
     }
 
-    fn count_sent(&mut self, class: Class, frames: u64, bytes: u64) {
+    pub(super) fn count_sent(&mut self, class: Class, frames: u64, bytes: u64) {
         if class == Class::Critical && !self.traffic.exists() {
             self.core_sent.add(bytes as usize);
             return;
@@ -700,65 +635,10 @@ fn trace_byte(message: &OutMessage) -> u8 {
 
 /// Appends a frame that is known to be within the peer's limits.
 #[inline]
-fn push(batch: &mut Batch, header: Header, extensions: &[u8], payload: Bytes) {
+pub(super) fn push(batch: &mut Batch, header: Header, extensions: &[u8], payload: Bytes) {
     let pushed = batch.push(header, extensions, payload);
     debug_assert!(
         pushed.is_ok(),
         "commands check sizes and kinds before they queue: {pushed:?}"
     );
 }
-
-/// Doubles a job window that was used up within two round trips: the path holds more than it.
-//= protocol/session.md#windows
-fn grow_window(stream: &mut crate::stream::Stream, now: Instant, rtt: Option<Duration>, max: u32) {
-    if let (Some(last), Some(rtt)) = (stream.credited_at, rtt)
-        && now.saturating_duration_since(last) < 2 * rtt
-    {
-        let window = &mut stream.recv.window.window;
-        *window = window.saturating_mul(2).min(max);
-    }
-    stream.credited_at = Some(now);
-}
-
-/// The token bucket of stream 0. It is full when it is first used.
-#[derive(Debug, Default)]
-pub(super) struct CriticalBucket {
-    /// Tokens in bytes and when they were counted.
-    tokens: Option<(u64, Instant)>,
-    /// Set while the next message must wait.
-    blocked_until: Option<Instant>,
-    /// The slot of stream 0 once it is in use.
-    stream: Option<u32>,
-}
-
-impl CriticalBucket {
-    /// Stream 0 has something to send from this slot.
-    pub(super) fn note(&mut self, index: u32) {
-        self.stream = Some(index);
-    }
-
-    fn take(&mut self, now: Instant, cost: u64, rate: CriticalRate) -> bool {
-        let per_second = u64::from(rate.bytes_per_second).max(1);
-        // A burst smaller than the message would hold it back forever.
-        let burst = u64::from(rate.burst).max(cost);
-        let (tokens, at) = self.tokens.get_or_insert((burst, now));
-        let elapsed = now.saturating_duration_since(*at);
-        let filled = (elapsed.as_nanos() * u128::from(per_second) / 1_000_000_000) as u64;
-        if filled > 0 {
-            *tokens = (*tokens + filled).min(burst);
-            // The part of a token that is not full yet stays in the time that is counted next.
-            *at += Duration::from_nanos((u128::from(filled) * 1_000_000_000 / u128::from(per_second)) as u64);
-        }
-        if *tokens >= cost {
-            *tokens -= cost;
-            self.blocked_until = None;
-            return true;
-        }
-        let missing = cost - *tokens;
-        self.blocked_until = Some(now + Duration::from_nanos(missing * 1_000_000_000 / per_second + 1));
-        false
-    }
-}
-
-/// Entries of one CREDIT frame; more go in the next.
-const CREDIT_FRAME_ENTRIES_MAX: usize = 256;
