@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use redis::aio::{MultiplexedConnection, SendError};
 use redis::{AsyncConnectionConfig, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, Value};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
@@ -14,7 +15,9 @@ use valkyrie_transport::tls::server_name;
 use valkyrie_transport::{Action, TransportError};
 
 use crate::error::BrokerFault;
-use crate::options::{ANSWER_TIME_MAX, DIAL_ADDRESSES_MAX, RedisTransport};
+use crate::options::{
+    ANSWER_TIME_MAX, DIAL_ADDRESSES_MAX, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, RedisTransport,
+};
 use crate::place::{Place, unusable};
 
 /// A connection to the broker. It ends when this is dropped, and with it its subscriptions.
@@ -78,6 +81,13 @@ impl Broker {
             Unconnected::Failed(error) => system(error),
         })?;
         tcp.set_nodelay(true).map_err(system)?;
+        // A subscriber only listens: without this it would wait for ever for a broker whose machine has vanished.
+        let keepalive = TcpKeepalive::new()
+            .with_time(KEEPALIVE_IDLE)
+            .with_interval(KEEPALIVE_INTERVAL);
+        SockRef::from(&tcp)
+            .set_tcp_keepalive(&keepalive)
+            .map_err(system)?;
 
         let mut info = RedisConnectionInfo::default()
             .set_protocol(ProtocolVersion::RESP3)

@@ -156,6 +156,13 @@ pub const DIAL_ADDRESSES_MAX: usize = 16;
 /// How long the broker may take to answer one command. One that takes longer is as good as gone.
 pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// How long a connection to the broker is quiet before the system asks whether the broker is still there: as long as a
+/// command may go unanswered.
+pub const KEEPALIVE_IDLE: Duration = ANSWER_TIME_MAX;
+
+/// How often it asks again. After the system's own number of questions, commonly nine, the broker is gone.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+
 /// How often an idle end publishes that it lives, unless told otherwise. The broker says with each how many heard it, so
 /// this is also how soon a peer whose process ended is missed.
 //= protocol/transports.md#redis-presence
