@@ -424,8 +424,9 @@ impl Shared {
                 core.flush_pending = false;
                 core.wire_blocked = false;
                 core.queued_bytes = 0;
-                core.session.poll_transmit(now, &mut batch, BATCH_BYTES_MAX);
-                more = core.session.wants_transmit();
+                // A session that had nothing to give has to be changed before it is worth asking again.
+                let gave = core.session.poll_transmit(now, &mut batch, BATCH_BYTES_MAX);
+                more = gave && core.session.wants_transmit();
                 // What went out made room for others, or was the last thing to go.
                 let mut wakers = Vec::new();
                 if let Some(event) = core.session.poll_event() {
