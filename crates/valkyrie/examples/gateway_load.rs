@@ -12,6 +12,7 @@ use std::io::{self, Write};
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::post;
+use axum::serve::ListenerExt;
 use valkyrie::gateway::{Asked, Failure, Gateway, Node, Replies, Upstream};
 use valkyrie::transport::BoxFuture;
 use valkyrie::{AccessPolicy, Endpoint, Services};
@@ -26,6 +27,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         bare.local_addr()?
     )?;
     let router = Router::new().route("/v2/call/echo/echo", post(|body: Bytes| async move { body }));
+    // As a gateway has it: an answer is on its way when it is written.
+    let bare = bare.tap_io(|tcp| drop(tcp.set_nodelay(true)));
     tokio::spawn(async move { axum::serve(bare, router).await });
 
     let server = Gateway::new(Echo).listen(&"http://127.0.0.1:0".parse()?).await?;
