@@ -7,7 +7,10 @@ use aws_lc_rs::{digest, hmac, rand};
 /// The token of one attempt to continue a session.
 //= protocol/resume.md#resuming
 pub fn token(secret: &[u8; SECRET_LEN], session: &[u8; SESSION_LEN], epoch: u64) -> [u8; TOKEN_LEN] {
-    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), &subject(session, epoch));
+    let tag = hmac::sign(
+        &hmac::Key::new(hmac::HMAC_SHA256, secret),
+        &subject(session, epoch),
+    );
     let mut token = [0; TOKEN_LEN];
     token.copy_from_slice(tag.as_ref());
     token

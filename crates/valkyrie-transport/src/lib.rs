@@ -30,8 +30,9 @@ pub mod conformance;
 pub mod tls;
 
 pub use bus::{
-    Bus, BusAction, BusError, BusMessage, MAILBOX_BYTES_MAX, MAILBOX_MESSAGES_MAX, MESSAGE_BYTES_MAX, Mailbox,
-    MailboxBounds, PATTERNS_MAX, Subscription, TOPIC_BYTES_MAX, TopicError, TopicPattern, check_topic,
+    Bus, BusAction, BusError, BusMessage, MAILBOX_BYTES_MAX, MAILBOX_MESSAGES_MAX, MESSAGE_BYTES_MAX,
+    Mailbox, MailboxBounds, PATTERNS_MAX, Subscription, TOPIC_BYTES_MAX, TopicError, TopicPattern,
+    check_topic,
 };
 pub use capabilities::{Capabilities, PeerCredentials};
 pub use error::{Action, Fault, TransportError};

@@ -148,7 +148,13 @@ async fn work(args: &RunnerArgs, meeting: &Meeting, io: IoOptions) -> Result<CiE
         Ok(()) => Ok(CiExit::Succeeded),
         Err(error) => {
             let exit = match &error {
-                RunnerError::Unreachable { reason, .. } if reason.code().is_some_and(|code| super::is_about_identity(code.value())) => CiExit::Distrust,
+                RunnerError::Unreachable { reason, .. }
+                    if reason
+                        .code()
+                        .is_some_and(|code| super::is_about_identity(code.value())) =>
+                {
+                    CiExit::Distrust
+                }
                 RunnerError::Unreachable { .. } | RunnerError::Refused(_) => CiExit::Unreachable,
                 RunnerError::Connect(_) => CiExit::Usage,
                 _ => CiExit::Local,
