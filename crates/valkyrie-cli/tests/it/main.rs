@@ -5,6 +5,7 @@ mod bench;
 mod decode;
 mod hostile;
 mod keys;
+mod links;
 mod output;
 mod policy;
 mod pty;
