@@ -2,7 +2,6 @@
 //!
 //! With `VALKYRIE_WRITE_MATRIX=1` the table is written anew instead of compared.
 
-#[allow(dead_code, reason = "shared with the tests of the transport")]
 #[path = "../../valkyrie-transport-redis/tests/support/mod.rs"]
 mod redis_server;
 

@@ -66,7 +66,8 @@ pub(crate) fn build(state: &Arc<State>) -> Result<Services, ServicesError> {
 async fn links(state: &State) -> Vec<LinkReport> {
     let connections = state.endpoint.get().map_or_else(Vec::new, Endpoint::connections);
     let mut asked = tokio::task::JoinSet::new();
-    for connection in connections.iter().take(PINGED_MAX).cloned() {
+    for connection in connections.iter().take(PINGED_MAX) {
+        let connection = connection.clone();
         asked.spawn(async move {
             let answered = tokio::time::timeout(PING_PATIENCE, connection.ping()).await;
             (connection.id(), answered.ok().and_then(Result::ok))

@@ -62,5 +62,9 @@ fn links_are_shown_to_who_runs_the_node_and_to_nobody_else() {
     }
     let output = run_as(&other_home("stranger"), ["links", server.locator()]);
     assert_code(&output, 1);
-    assert!(stderr(&output).contains("permission_denied"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("permission_denied"),
+        "{}",
+        stderr(&output)
+    );
 }
