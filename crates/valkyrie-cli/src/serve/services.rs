@@ -190,6 +190,7 @@ fn about(service: &str, method: &str) -> &'static str {
         ("echo", "stream") => "sends every message back",
         ("echo", "discard") => "takes every message and says at the end how many there were",
         ("health", "check") => "says whether this server serves",
+        ("node", "links") => "says what carries each connection, and how far away its peer is",
         ("health", "process") => "says what the process has used: CPU time, memory, connections",
         ("describe", "services") => "says what this server serves",
         _ => "",

@@ -1,6 +1,7 @@
 //! The paths of a gateway, and what becomes of a request to each.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -82,9 +83,16 @@ async fn make(gateway: &Gateway, service: String, method: String, request: Reque
     let answered = timeout_at(deadline, gateway.upstream.call(asked)).await;
     match answered.unwrap_or_else(|_| Err(over())) {
         Ok(body) => answer::success(body, asked_in.as_deref()),
+        // The service may say that it was told to stop before the gateway's own clock has gone off.
+        Err(failure) if failure.code == ErrorCode::CANCELLED && deadline <= Instant::now() + CLOCK_SLACK => {
+            answer::failure(&over())
+        }
         Err(failure) => answer::failure(&failure),
     }
 }
+
+/// How far the clocks of the gateway and of the service behind it may be apart when the same deadline passes.
+const CLOCK_SLACK: Duration = Duration::from_millis(20);
 
 fn over() -> Failure {
     Failure::new(
