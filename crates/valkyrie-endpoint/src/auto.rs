@@ -108,7 +108,7 @@ pub(crate) async fn race(
             None => {}
         }
     }
-    Err(failure.unwrap_or_else(|| ConnectError::Scheme(place.clone())))
+    Err(failure.unwrap_or_else(|| ConnectError::Scheme(place.without_credentials())))
 }
 
 /// How long what worked is tried first: a network that lets QUIC through again is noticed by then.

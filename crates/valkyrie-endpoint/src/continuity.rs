@@ -83,8 +83,15 @@ impl Sessions {
         if !shared.may_continue(resume, peer) {
             return Err(carrier);
         }
-        let received = resume.received;
+        let (received, epoch) = (resume.received, resume.epoch);
+        let Some(passage) = shared.passage.get() else {
+            return Err(carrier);
+        };
         shared.attach(carrier, |session, lanes| {
+            // Where the order of links is decided, so that of two at once the lower is not the later.
+            if !passage.epoch.rise(epoch) {
+                return Err(ResumeError::NotOpen);
+            }
             session.accept_resume(now, received, lanes)
         })
     }
@@ -177,14 +184,13 @@ impl Passage {
 }
 
 impl Shared {
-    /// Whether a peer has the right to continue this session. Each token is good once, whatever becomes of it.
+    /// Whether a peer has the right to continue this session, but for the number of its attempt.
     fn may_continue(&self, resume: &Resume, peer: &Verified) -> bool {
         let key = self.lock().session.resume_key().copied();
-        let (Some(key), Some(passage)) = (key, self.passage.get()) else {
+        let Some(key) = key else {
             return false;
         };
         continuation::verify(&key.secret, &key.session, resume.epoch, &resume.token)
-            && passage.epoch.rise(resume.epoch)
             && self.guard.identity().is_same_peer(peer)
     }
 

@@ -177,7 +177,7 @@ impl Inner {
     /// [`ConnectError`]; nothing is left open.
     pub(crate) async fn greet(&self, locator: &Locator, expect: &Expect) -> Result<Greeted, ConnectError> {
         let Some(transport) = self.transport(locator) else {
-            return Err(ConnectError::Scheme(locator.clone()));
+            return Err(ConnectError::Scheme(locator.without_credentials()));
         };
         self.secure.dial(&**transport, locator, expect).await
     }
@@ -202,7 +202,7 @@ impl Inner {
         let ways = auto::ways(locator);
         let ways: Vec<Locator> = ways.into_iter().filter(|way| self.speaks(way)).collect();
         if ways.is_empty() {
-            return Err(ConnectError::Scheme(locator.clone()));
+            return Err(ConnectError::Scheme(locator.without_credentials()));
         }
         Ok(ways)
     }
@@ -237,10 +237,10 @@ impl Endpoint {
             return Err(ListenError::Draining);
         }
         let Some(transport) = self.inner.transport(&locator) else {
-            return Err(ListenError::Scheme(locator));
+            return Err(ListenError::Scheme(locator.without_credentials()));
         };
         let listener = transport.listen(&locator).await?;
-        let bound = listener.locator().clone();
+        let bound = listener.locator().without_credentials();
         self.inner.listens_at(bound.clone());
         let task = tokio::spawn(accept_all(listener, Arc::downgrade(&self.inner)));
         self.inner
@@ -286,7 +286,10 @@ impl Endpoint {
         let connection = self.inner.begin(greeted, Side::Dialer, origin)?;
         match connection.opened().await {
             Ok(()) => Ok(connection),
-            Err(reason) => Err(ConnectError::Session { locator, reason }),
+            Err(reason) => Err(ConnectError::Session {
+                locator: locator.without_credentials(),
+                reason,
+            }),
         }
     }
 

@@ -29,6 +29,7 @@ pub(crate) struct Lanes {
 impl Lanes {
     /// What is needed for a link of `count` lanes; nothing for one.
     pub(crate) fn new(count: u8) -> Option<Box<Self>> {
+        let count = count.min(Class::COUNT as u8);
         (count > 1).then(|| {
             Box::new(Self {
                 count,
@@ -48,7 +49,7 @@ impl Lanes {
         self.ended = self.ended.with(lane);
     }
 
-    /// Writes what is left of a lane. `Ready(true)` when it is free.
+    /// Writes what is left of a lane. `Ready` when it is free.
     fn write(
         &mut self,
         link: &mut dyn Link,

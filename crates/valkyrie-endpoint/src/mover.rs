@@ -26,6 +26,8 @@ pub(crate) struct Origin {
     asked: Vec<Locator>,
     /// Somebody looks for a cheaper link.
     climbing: AtomicBool,
+    /// Somebody looks for any.
+    finding: AtomicBool,
 }
 
 impl Origin {
@@ -35,6 +37,7 @@ impl Origin {
             expect,
             asked,
             climbing: AtomicBool::new(false),
+            finding: AtomicBool::new(false),
         }
     }
 
@@ -69,7 +72,8 @@ impl Origin {
         let endpoint = self.endpoint.upgrade();
         places.retain(|place| endpoint.as_ref().is_some_and(|endpoint| endpoint.speaks(place)));
         places.sort_by_key(rank);
-        places.dedup();
+        let mut seen = std::collections::HashSet::new();
+        places.retain(|place| seen.insert(place.clone()));
         places
     }
 }
@@ -128,8 +132,21 @@ fn rank_of_scheme(scheme: &str) -> u8 {
 
 /// Finds a link for a session that has lost its own, in a task of its own.
 pub(crate) fn begin(shared: &Arc<Shared>) {
-    if let Some(origin) = origin_of(shared) {
-        tokio::spawn(find(Arc::downgrade(shared), Arc::clone(origin)));
+    // One that is at it hears of an attempt that came to nothing by itself.
+    if let Some(origin) = origin_of(shared)
+        && !origin.finding.swap(true, Ordering::AcqRel)
+    {
+        let (shared, origin) = (Arc::downgrade(shared), Arc::clone(origin));
+        tokio::spawn(async move {
+            while find(&shared, &origin).await {
+                origin.finding.store(false, Ordering::Release);
+                // The link may have been lost again before that was said.
+                let lost = shared.upgrade().is_some_and(|live| live.is_lost());
+                if !lost || origin.finding.swap(true, Ordering::AcqRel) {
+                    return;
+                }
+            }
+        });
     }
 }
 
@@ -156,19 +173,22 @@ enum Wave {
     Refused,
 }
 
-async fn find(shared: Weak<Shared>, origin: Arc<Origin>) {
+/// Looks until the session goes on, `true`, or is over or given up.
+async fn find(shared: &Weak<Shared>, origin: &Arc<Origin>) -> bool {
     let mut wait = WAIT_MIN;
     let mut refused_since: Option<Instant> = None;
     loop {
-        let Some(live) = shared.upgrade() else { return };
+        let Some(live) = shared.upgrade() else {
+            return false;
+        };
         if !live.is_lost() {
-            return;
+            return true;
         }
         let places = origin.places(&live);
-        match wave(&live, &origin, places).await {
+        match wave(&live, origin, places).await {
             Wave::Settled => {
                 climb(&live);
-                return;
+                return true;
             }
             Wave::Nobody => refused_since = None,
             Wave::Refused => {
@@ -177,7 +197,7 @@ async fn find(shared: Weak<Shared>, origin: Arc<Origin>) {
                 if now.duration_since(since) >= REFUSED_FOR {
                     // Whoever held the other half of the session is gone, and it with them.
                     live.give_up(now);
-                    return;
+                    return false;
                 }
             }
         }

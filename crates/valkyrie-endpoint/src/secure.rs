@@ -136,10 +136,12 @@ impl Secure {
     pub(crate) async fn dial(
         &self,
         transport: &dyn Transport,
-        locator: &Locator,
+        whole: &Locator,
         expect: &Expect,
     ) -> Result<Greeted, ConnectError> {
-        let link = transport.dial(locator).await?;
+        let link = transport.dial(whole).await?;
+        // A password in it is the transport's, and for no log, file or error.
+        let locator = &whole.without_credentials();
         // Whoever expects somebody has to be shown who answers, which only a handshake does.
         if *expect == Expect::Anybody
             && let Some(identity) = self.plain.peer(&*link)
@@ -157,7 +159,7 @@ impl Secure {
             // What was known of the acceptor may be what it did not like: once more as if nothing were. It is offered
             // nothing weaker for that.
             self.acceptors.forget(locator);
-            let link = transport.dial(locator).await?;
+            let link = transport.dial(whole).await?;
             outcome = self.greet_dialled(link, locator, expect, None).await;
         }
         outcome.map_err(|source| {

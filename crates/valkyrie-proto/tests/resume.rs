@@ -202,6 +202,32 @@ fn only_the_answer_may_come_first_on_a_new_link() {
 }
 
 #[test]
+fn a_place_that_refuses_a_session_which_was_well_elsewhere_does_not_end_it() {
+    let mut victim = dialler();
+    let resume = |epoch| Resume::new(KEY.session, epoch, [0; 32]);
+    let refused = || {
+        let mut payload = ErrorCode::RESUME_REFUSED.value().to_be_bytes().to_vec();
+        payload.put_u32(0);
+        frame(Kind::ERROR, 0, Flags::NONE, 0, &payload)
+    };
+    victim
+        .session
+        .begin_resume(victim.now, resume(1), 1)
+        .expect("it is open");
+    victim.poll();
+    victim.send(refused()).expect("no fault");
+    assert!(victim.session.is_detached() && !victim.session.is_resuming());
+    // Where it was it is known; a refusal there is the end.
+    victim
+        .session
+        .begin_resume(victim.now, resume(2), 1)
+        .expect("it is kept");
+    victim.poll();
+    victim.send(refused()).expect("no fault");
+    assert_eq!(victim.session.close_reason(), Some(&CloseReason::LinkLost));
+}
+
+#[test]
 fn a_break_before_the_opening_ends_the_session() {
     for side in [Side::Dialer, Side::Acceptor] {
         let mut victim = Victim::of(side, config());

@@ -73,6 +73,23 @@ impl Locator {
         &self.text
     }
 
+    /// The same place for logs, errors and whoever else it is shown to: without the user and password that some schemes
+    /// have in front of the host (`redis://user:password@host:port/name`). Of a locator without them it is a copy.
+    #[must_use]
+    pub fn without_credentials(&self) -> Self {
+        let authority = self
+            .rest()
+            .find('/')
+            .map_or(self.rest(), |end| &self.rest()[..end]);
+        // What begins with `@` is the name of a socket without a file.
+        match authority.rfind('@') {
+            Some(at) if at > 0 => {
+                Self::new(self.scheme(), &self.rest()[at + 1..]).unwrap_or_else(|_| self.clone())
+            }
+            _ => self.clone(),
+        }
+    }
+
     /// Reads the rest as `host:port`, for the schemes whose locators are that.
     ///
     /// An IPv6 literal is in brackets, and the brackets are not part of the host.

@@ -236,7 +236,7 @@ fn nobody_gets_in_without_a_role_and_with_one_only_as_far_as_it_goes() {
     // Revoked while it works: the server ends its connection, and takes no other from it.
     keys(&place, &["revoke", &worker]);
     working.wait_for("connection lost");
-    working.end().assert_code(3).assert_err("revoked");
+    working.end().assert_code(7).assert_err("revoked");
     server.stop();
     place.assert_clean();
 }

@@ -23,20 +23,25 @@ impl LaneSet {
     /// Whether `lane` is among them.
     #[inline]
     pub const fn contains(self, lane: u8) -> bool {
-        lane < 8 && self.0 & (1 << lane) != 0
+        self.0 & mask(lane) != 0
     }
 
     /// These and `lane`.
     #[must_use]
     pub const fn with(self, lane: u8) -> Self {
-        Self(self.0 | 1 << lane)
+        Self(self.0 | mask(lane))
     }
 
     /// These without `lane`.
     #[must_use]
     pub const fn without(self, lane: u8) -> Self {
-        Self(self.0 & !(1 << lane))
+        Self(self.0 & !mask(lane))
     }
+}
+
+/// The bit of a lane; none for one that no link has.
+const fn mask(lane: u8) -> u8 {
+    if lane < 8 { 1 << lane } else { 0 }
 }
 
 /// Where the frames of one batch may go. The first frame decides, and all others take the same lane.
@@ -148,12 +153,12 @@ impl Session {
 
     /// CLOSE has come on a lane. `true` when it has come on all.
     pub(super) fn close_lane(&mut self, lane: u8) -> bool {
-        self.closed_lanes |= 1 << lane;
+        self.closed_lanes |= mask(lane);
         self.closed_lanes.count_ones() >= u32::from(self.lanes)
     }
 
     /// Whether the peer has said that nothing more comes on this lane.
     pub fn is_lane_closed(&self, lane: u8) -> bool {
-        self.closed_lanes & (1 << lane) != 0
+        self.closed_lanes & mask(lane) != 0
     }
 }

@@ -67,6 +67,10 @@ impl Session {
             }
             Kind::ERROR => {
                 let failure = decode_failure(payload).ok_or(malformed)?;
+                if self.moves() && failure.code == ErrorCode::RESUME_REFUSED {
+                    self.detach(now);
+                    return Ok(());
+                }
                 self.clear_control();
                 // A session that is not continued is lost; nobody broke a rule.
                 //= protocol/resume.md#resuming

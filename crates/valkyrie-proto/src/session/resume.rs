@@ -59,6 +59,8 @@ pub enum ResumeError {
 pub(super) struct Continuity {
     pub(super) ledger: Ledger,
     attachment: Attachment,
+    /// The link that it had worked when this attempt began.
+    moves: bool,
     key: Option<ResumeKey>,
     keep_for: Duration,
     /// Bytes that may be retained here.
@@ -118,6 +120,15 @@ impl Session {
         self.continuity.as_ref()?.key.as_ref()
     }
 
+    /// Whether a refusal is only one place's: the session was well where it was, and may go back there.
+    pub(super) fn moves(&self) -> bool {
+        self.is_resuming()
+            && self
+                .continuity
+                .as_ref()
+                .is_some_and(|continuity| continuity.moves)
+    }
+
     /// How often it went on over another link.
     pub fn resumes(&self) -> u32 {
         self.continuity
@@ -142,6 +153,7 @@ impl Session {
         self.continuity = Some(Box::new(Continuity {
             ledger: Ledger::default(),
             attachment: Attachment::Attached,
+            moves: false,
             key: Some(key),
             keep_for: ours.min(theirs),
             retain_max: u64::from(self.config.limits.resume_bytes),
@@ -210,6 +222,7 @@ impl Session {
             Attachment::Attached => now + continuity.keep_for,
             Attachment::Detached(give_up) | Attachment::Resuming(_, give_up) => give_up,
         };
+        continuity.moves = continuity.attachment == Attachment::Attached;
         let attempt = now + self.config.limits.handshake_timeout;
         continuity.attachment = Attachment::Resuming(attempt, give_up);
         continuity.greeting = Some((Kind::RESUME, resume.encode()));

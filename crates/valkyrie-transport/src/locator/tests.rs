@@ -112,3 +112,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn credentials_are_left_out_where_a_place_is_shown() {
+    for (whole, shown) in [
+        ("redis://ada:se:cr@et@host:6379/node", "redis://host:6379/node"),
+        ("redis://:secret@[::1]:6379/node", "redis://[::1]:6379/node"),
+        ("tcp://host:7000", "tcp://host:7000"),
+        ("uds://@name", "uds://@name"),
+        ("uds:///run/a@b/v.sock", "uds:///run/a@b/v.sock"),
+        ("ws://host:80/a@b", "ws://host:80/a@b"),
+    ] {
+        let locator: Locator = whole.parse().unwrap();
+        assert_eq!(locator.without_credentials().as_str(), shown);
+    }
+}
