@@ -132,6 +132,12 @@ impl Session {
     /// Forgets PINGs and PONGs that a link has lost, and those that wait for the wire. PINGs that somebody waits for
     /// are kept, to be sent again.
     pub(super) fn forget_pings(&mut self) {
+        // The data class may be waiting for the round that a lost probe was to end.
+        self.pings.traffic |= self
+            .pings
+            .waiting
+            .iter()
+            .any(|ping| ping.purpose == Purpose::Probe);
         self.control
             .retain(|(header, _)| !matches!(header.kind, Kind::PING | Kind::PONG));
         self.control_answers = self
