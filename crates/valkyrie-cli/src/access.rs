@@ -12,17 +12,20 @@ use valkyrie::security::trust::{FirstUse, KnownPeer, UnknownPeer};
 use valkyrie::security::{Identity, Live, Security, UnixTime};
 use valkyrie_keystore::{Changes, Home, Keystore, KeystoreError, Made, NewIdentity, Passphrase};
 use valkyrie_rustci::command::{IdentityArgs, MeetArgs};
+use valkyrie_spiffe::Workload;
 
 use crate::ask;
 use crate::exit::{CliError, Exit};
 use crate::out::Notes;
 use crate::picture;
+use crate::spiffe::{AgentNews, SpiffeArgs};
 use crate::token;
 
 /// An identity in use, with its files.
 #[derive(Clone)]
 pub(crate) struct Access {
     keystore: Arc<Keystore>,
+    workload: Option<Arc<Workload>>,
     notes: Notes,
 }
 
@@ -84,8 +87,20 @@ impl Access {
         keystore.set_first_use(rule);
         Ok(Self {
             keystore: Arc::new(keystore),
+            workload: None,
             notes,
         })
+    }
+
+    /// With the identity that a SPIFFE agent gives, if that is asked for. Within a runtime.
+    pub(crate) async fn joined(mut self, args: &SpiffeArgs) -> Result<Self, CliError> {
+        self.workload = args.workload(self.keystore.trust()).await?;
+        Ok(self)
+    }
+
+    /// What the agent says from now on, where there is one.
+    pub(crate) fn agent_news(&self) -> Option<AgentNews> {
+        self.workload.clone().map(AgentNews::of)
     }
 
     /// The files.
@@ -95,7 +110,11 @@ impl Access {
 
     /// Identity and trust as an endpoint takes them.
     pub(crate) fn security(&self) -> Security {
-        Security::new(self.keystore.identity().clone(), self.keystore.trust().clone())
+        let identity = match &self.workload {
+            Some(workload) => workload.identity(),
+            None => self.keystore.identity(),
+        };
+        Security::new(identity.clone(), self.keystore.trust().clone())
     }
 
     /// The same for one that dials: with a token it shows no identity, unless one was named.
@@ -104,13 +123,13 @@ impl Access {
             return Ok(self.security());
         };
         let token = token::load(file)?;
-        let security = match args.identity.identity {
-            Some(_) => self.security(),
-            None => {
-                let nobody =
-                    Identity::anonymous().map_err(|error| CliError::new(Exit::Local, error.to_string()))?;
-                Security::new(Live::new(nobody), self.keystore.trust().clone())
-            }
+        let named = args.identity.identity.is_some() || self.workload.is_some();
+        let security = if named {
+            self.security()
+        } else {
+            let nobody =
+                Identity::anonymous().map_err(|error| CliError::new(Exit::Local, error.to_string()))?;
+            Security::new(Live::new(nobody), self.keystore.trust().clone())
         };
         Ok(security.with_token(token))
     }

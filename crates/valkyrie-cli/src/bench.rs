@@ -209,7 +209,7 @@ async fn bench(
     notes: Notes,
 ) -> Result<(), CliError> {
     let mut signals = Signals::install()?;
-    let dial = args.dial.endpoint(access)?;
+    let dial = args.dial.endpoint(access).await?;
     let connecting = connect(args, &dial);
     let (control, connections) = tokio::select! {
         connected = connecting => connected?,

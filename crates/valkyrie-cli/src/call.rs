@@ -74,7 +74,7 @@ pub(crate) fn run(args: &CallArgs, out: &mut Out, notes: Notes) -> Result<(), Cl
     let payload = read_data(args.data.as_deref())?;
     let access = args.dial.access(notes)?;
     net::block_on(1, async {
-        let dial = args.dial.endpoint(access)?;
+        let dial = args.dial.endpoint(access).await?;
         let work = async {
             let connection = dial.connect().await?;
             calls(args, &connection, &method, payload, out, notes).await

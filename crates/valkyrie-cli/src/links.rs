@@ -138,7 +138,7 @@ impl LinkReport {
 pub(crate) fn run(args: &LinksArgs, out: &mut Out, notes: Notes) -> Result<(), CliError> {
     let access = args.dial.access(notes)?;
     net::block_on(1, async {
-        let dial = args.dial.endpoint(access)?;
+        let dial = args.dial.endpoint(access).await?;
         let work = async {
             let connection = dial.connect().await?;
             let answer = connection.call(("node", "links"), "").await?;

@@ -23,6 +23,7 @@ mod policy;
 mod process;
 mod serve;
 mod signals;
+mod spiffe;
 mod token;
 mod trail;
 mod units;

@@ -12,6 +12,7 @@ use crate::access::{self, Access};
 use crate::exit::{CliError, Exit};
 use crate::out::Notes;
 use crate::signals::Signals;
+use crate::spiffe::SpiffeArgs;
 use crate::units::{Span, parse_duration};
 
 /// Whom to dial.
@@ -33,6 +34,9 @@ pub(crate) struct DialArgs {
 
     #[command(flatten)]
     meet: MeetArgs,
+
+    #[command(flatten)]
+    spiffe: SpiffeArgs,
 }
 
 /// Where a command dials, with the identity that it shows.
@@ -46,13 +50,22 @@ impl DialArgs {
     /// Opens the identity, unless the connection is to be plain: then nobody asks for it.
     pub(crate) fn access(&self, notes: Notes) -> Result<Option<Access>, CliError> {
         if self.meet.plain {
+            if self.spiffe.is_asked() {
+                let message =
+                    "--plain and --spiffe exclude each other: nobody proves anything on a plain connection";
+                return Err(CliError::new(Exit::Usage, message));
+            }
             return Ok(None);
         }
         Access::open(&self.meet.identity, access::first_use(notes), notes).map(Some)
     }
 
     /// An endpoint that dials as that identity. Within a runtime.
-    pub(crate) fn endpoint(&self, access: Option<Access>) -> Result<Dial<'_>, CliError> {
+    pub(crate) async fn endpoint(&self, access: Option<Access>) -> Result<Dial<'_>, CliError> {
+        let access = match access {
+            Some(access) => Some(access.joined(&self.spiffe).await?),
+            None => None,
+        };
         let builder = match &access {
             Some(access) => valkyrie::endpoint()
                 .security(access.dialling(&self.meet)?)

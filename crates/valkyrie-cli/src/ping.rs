@@ -61,7 +61,7 @@ pub(crate) fn run(args: &PingArgs, out: &mut Out, notes: Notes) -> Result<(), Cl
 
 async fn ping(args: &PingArgs, access: Option<Access>, out: &mut Out) -> Result<(), CliError> {
     let mut signals = Signals::install()?;
-    let dial = args.dial.endpoint(access)?;
+    let dial = args.dial.endpoint(access).await?;
     let begun = Instant::now();
     let connection = tokio::select! {
         connected = dial.connect() => connected?,

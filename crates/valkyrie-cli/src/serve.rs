@@ -23,6 +23,7 @@ use crate::net;
 use crate::out::{Notes, Out};
 use crate::policy::PolicyFile;
 use crate::signals::Signals;
+use crate::spiffe::SpiffeArgs;
 use crate::trail::Trail;
 use crate::units::{Span, parse_duration};
 use crate::watch::Watch;
@@ -91,6 +92,9 @@ pub(crate) struct ServeArgs {
     identity: IdentityArgs,
 
     #[command(flatten)]
+    spiffe: SpiffeArgs,
+
+    #[command(flatten)]
     audit: AuditFileArgs,
 }
 
@@ -112,17 +116,18 @@ pub(crate) fn run(args: &ServeArgs, out: &mut Out, notes: Notes) -> Result<(), C
         FirstUse::Anywhere
     };
     let access = Access::open(&args.identity, rule, notes)?;
-    net::block_on(threads, serve(args, &access, policy, out, notes))
+    net::block_on(threads, serve(args, access, policy, out, notes))
 }
 
 async fn serve(
     args: &ServeArgs,
-    access: &Access,
+    access: Access,
     policy: Option<PolicyFile>,
     out: &mut Out,
     notes: Notes,
 ) -> Result<(), CliError> {
     let mut signals = Signals::install()?;
+    let access = access.joined(&args.spiffe).await?;
     let state = Arc::new(State {
         begun: Instant::now(),
         endpoint: OnceLock::new(),
@@ -170,7 +175,7 @@ async fn serve(
         }
     }
     let gateways = Gateways::begin(args, services, handle.clone(), &trail, out).await?;
-    let watch = Watch::new(access.clone(), policy, handle, notes);
+    let watch = Watch::new(access, policy, handle, notes);
     let watch = watch.recording(trail.clone()).on_hangup();
     tokio::select! {
         _ = signals.next() => {}

@@ -10,6 +10,7 @@ use crate::exit::CliError;
 use crate::out::Notes;
 use crate::policy::PolicyFile;
 use crate::signals::Reload;
+use crate::spiffe::AgentNews;
 use crate::trail::Trail;
 
 /// Identity, trust and policy, with their files.
@@ -18,6 +19,7 @@ pub(crate) struct Watch {
     policy: Option<PolicyFile>,
     handle: PolicyHandle,
     trail: Option<Trail>,
+    agent: Option<AgentNews>,
     hangup: bool,
     notes: Notes,
 }
@@ -30,6 +32,7 @@ impl Watch {
         notes: Notes,
     ) -> Self {
         Self {
+            agent: access.agent_news(),
             access,
             policy,
             handle,
@@ -85,6 +88,10 @@ impl Watch {
         }
         if changes.trust {
             let what = "pins, authorities, known peers or revocations were read anew";
+            self.record(&AuditEvent::TrustChanged { what });
+        }
+        if self.agent.as_mut().is_some_and(|agent| agent.look(self.notes)) {
+            let what = "the SPIFFE agent gave another certificate or other trust domains";
             self.record(&AuditEvent::TrustChanged { what });
         }
         self.look_at_policy(asked);

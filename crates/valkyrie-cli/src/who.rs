@@ -15,6 +15,7 @@ pub(crate) struct Who {
     name: Option<String>,
     /// What it calls itself.
     claimed_name: Option<String>,
+    spiffe_id: Option<String>,
     fingerprint: Option<String>,
     roles: Vec<String>,
     /// One word for scripts.
@@ -34,6 +35,7 @@ impl Who {
         Self {
             name: verified.name().map(str::to_owned),
             claimed_name: verified.claimed_name().map(str::to_owned),
+            spiffe_id: verified.spiffe_id().map(str::to_owned),
             fingerprint: verified.fingerprint().map(|fingerprint| fingerprint.to_string()),
             roles: verified.roles().to_vec(),
             trusted: word(verified.how()),
@@ -54,7 +56,7 @@ impl Who {
                 paint.dim(format_args!("{label:<11}"))
             ))
         };
-        match (&self.name, &self.claimed_name) {
+        match (self.spiffe_id.as_ref().or(self.name.as_ref()), &self.claimed_name) {
             (Some(name), _) => row("peer", name)?,
             (None, Some(claimed)) => row("peer", &format!("{claimed} (by its own word)"))?,
             (None, None) => {}

@@ -231,9 +231,9 @@ impl Keystore {
         }
         state.seen_trust = on_disk;
         let trust = TrustFiles::read(&self.home)?.trust(&self.home, own_pin(state.keys.ring()))?;
-        // What was found out about signatures holds whatever the files say now.
+        // What was found out about signatures and what an agent gave hold whatever the files say now.
         self.trust
-            .update(|before| state.rules.apply(trust).with_verified_by(before));
+            .update(|before| state.rules.apply(trust).in_place_of(before));
         Ok(true)
     }
 

@@ -95,11 +95,16 @@ impl Trust {
         self
     }
 
-    /// With what `earlier` found out about the signatures of documents, for trust that was read anew in its place. Whether
-    /// those are good depends on the documents alone; whom to believe is decided by this trust, as before.
+    /// In the place of `earlier`, for trust that was read anew from files: with what no file holds. That is what was found
+    /// out about the signatures of documents, which depends on the documents alone, and the bundles of trust domains,
+    /// which an agent gives and takes. Whom to believe otherwise is decided by this trust.
     #[must_use]
-    pub fn with_verified_by(mut self, earlier: &Self) -> Self {
+    pub fn in_place_of(mut self, earlier: &Self) -> Self {
         self.verified = Arc::clone(&earlier.verified);
+        #[cfg(feature = "spiffe")]
+        {
+            self.bundles = earlier.bundles.clone();
+        }
         self
     }
 

@@ -21,8 +21,8 @@ use crate::state::WorkloadState;
 /// all of them when it says that this workload is not registered.
 ///
 /// Bundles are put into the trust that is there. A trust domain that the agent names is the agent's from then on, and goes
-/// when the agent does not name it any more, even if it was believed before. Whoever replaces all of the trust, as a keystore
-/// does when its files have changed, takes the agent's bundles out until the agent's next update.
+/// when the agent does not name it any more, even if it was believed before. Whoever replaces all of
+/// the trust takes the agent's bundles out until its next update, unless [`Trust::in_place_of`] is used, as keystores do.
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), valkyrie_spiffe::WorkloadError> {

@@ -10,6 +10,7 @@ mod output;
 mod policy;
 mod pty;
 mod signals;
+mod spiffe;
 mod strangers;
 mod support;
 mod talk;

@@ -136,6 +136,19 @@ fn a_workload_is_whom_its_certificate_names() {
 }
 
 #[test]
+fn trust_that_is_read_anew_from_files_keeps_the_bundles_that_an_agent_gave() {
+    let root = authority();
+    let workload = Workload::new(&root, &PKCS_ECDSA_P256_SHA256, &leaf_params());
+    let before = trusting(&root);
+    let anew = Trust::default().in_place_of(&before);
+    judge(&anew, &workload.shows()).unwrap();
+    let mut withdrawn = before;
+    assert!(withdrawn.forget_trust_domain("example.org"));
+    let anew = Trust::default().in_place_of(&withdrawn);
+    assert!(judge(&anew, &workload.shows()).is_err());
+}
+
+#[test]
 fn a_chain_leads_over_an_intermediate_that_is_shown() {
     let root = authority();
     let key = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();

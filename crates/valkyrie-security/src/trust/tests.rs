@@ -415,11 +415,11 @@ fn a_document_is_checked_once_and_judged_every_time() {
     assert_eq!(trust.verified.len(), 1);
 
     // Trust that was read anew shares it too where it is told, and is of its own mind all the same.
-    let anew = pinning(&classical(1)).with_verified_by(&trust);
+    let anew = pinning(&classical(1)).in_place_of(&trust);
     assert_eq!(anew.verified.len(), 1);
     judge(&anew, &shows(&ada())).unwrap();
     assert!(matches!(
-        judge(&Trust::default().with_verified_by(&anew), &shows(&ada())),
+        judge(&Trust::default().in_place_of(&anew), &shows(&ada())),
         Err(TrustError::Unknown(_) | TrustError::Untrusted { .. })
     ));
 
