@@ -7,6 +7,7 @@
 //! It never releases a byte that has not been verified, and after its first failure an opener opens nothing more.
 //! Read [`Sealer::seal`] and [`Opener::open`] first.
 
+mod aead;
 mod config;
 mod control;
 mod datagram;

@@ -71,4 +71,4 @@ pub use finished::Finished;
 pub use size::{FIRST_PAYLOAD_BYTES_MAX, message_bytes};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

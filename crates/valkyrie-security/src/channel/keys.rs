@@ -5,11 +5,12 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
+use bytes::BytesMut;
 use zeroize::Zeroizing;
 
+use super::aead::RecordAead;
 use super::config::ChannelConfig;
 use super::datagram::{DatagramOpener, DatagramSealer};
 use super::opener::Opener;
@@ -155,7 +156,7 @@ pub(super) struct EpochKeys {
     epoch: u32,
     secret: Secret,
     /// The cipher with its schedule, 600 bytes. Gone while nothing is sealed or opened for long; then made anew.
-    key: OnceLock<LessSafeKey>,
+    key: OnceLock<RecordAead>,
     iv: Zeroizing<[u8; 12]>,
 }
 
@@ -179,7 +180,7 @@ impl EpochKeys {
 
     /// The cipher, made anew if it was put away.
     #[inline]
-    fn key(&self) -> &LessSafeKey {
+    fn key(&self) -> &RecordAead {
         self.key.get_or_init(|| key(self.cipher, &prk(&self.secret)))
     }
 
@@ -223,12 +224,12 @@ impl EpochKeys {
         self.epoch.to_be_bytes()[3]
     }
 
-    fn nonce(&self, number: u64) -> Nonce {
+    fn nonce(&self, number: u64) -> [u8; 12] {
         let mut nonce = *self.iv;
         for (byte, mask) in nonce[4..].iter_mut().zip(number.to_be_bytes()) {
             *byte ^= mask;
         }
-        Nonce::assume_unique_for_key(nonce)
+        nonce
     }
 
     /// Encrypts `in_out` and gives the tag.
@@ -238,29 +239,30 @@ impl EpochKeys {
         header: &[u8],
         in_out: &mut [u8],
     ) -> Result<[u8; RECORD_TAG_BYTES], Unspecified> {
-        let tag = self
-            .key()
-            .seal_in_place_separate_tag(self.nonce(number), Aad::from(header), in_out)?;
-        tag.as_ref().try_into().map_err(|_| Unspecified)
+        self.key().seal(self.nonce(number), header, in_out)
     }
 
-    /// Encrypts `plain` into `sealed`, which has room for the tag as well.
+    /// Encrypts `plain` and appends ciphertext and tag to `out`; on an error, `out` may have grown.
     pub(super) fn seal_from(
         &self,
         number: u64,
         header: &[u8],
         plain: &[u8],
-        sealed: &mut [u8],
+        out: &mut BytesMut,
     ) -> Result<(), Unspecified> {
-        let (ciphertext, tag) = sealed.split_at_mut_checked(plain.len()).ok_or(Unspecified)?;
-        self.key().seal_out_of_place_scatter(
-            self.nonce(number),
-            Aad::from(header),
-            plain,
-            ciphertext,
-            &[],
-            tag,
-        )
+        self.key().seal_from(self.nonce(number), header, plain, out)
+    }
+
+    /// Verifies and decrypts `sealed`, ciphertext and tag, and appends the plaintext to `out`; on an error, `out` may have
+    /// grown by what is not to be used.
+    pub(super) fn open_to(
+        &self,
+        number: u64,
+        header: &[u8],
+        sealed: &[u8],
+        out: &mut BytesMut,
+    ) -> Result<(), Unspecified> {
+        self.key().open_to(self.nonce(number), header, sealed, out)
     }
 
     /// Verifies and decrypts `sealed`, ciphertext and tag, into `plain`, which is as long as the ciphertext.
@@ -271,9 +273,7 @@ impl EpochKeys {
         sealed: &[u8],
         plain: &mut [u8],
     ) -> Result<(), Unspecified> {
-        let (ciphertext, tag) = sealed.split_last_chunk::<RECORD_TAG_BYTES>().ok_or(Unspecified)?;
-        self.key()
-            .open_separate_gather(self.nonce(number), Aad::from(header), ciphertext, tag, plain)
+        self.key().open(self.nonce(number), header, sealed, plain)
     }
 
     /// As [`EpochKeys::open`], with the plaintext where the ciphertext was.
@@ -283,12 +283,7 @@ impl EpochKeys {
         header: [u8; RECORD_HEADER_BYTES],
         sealed: &mut [u8],
     ) -> Result<(), Unspecified> {
-        let (ciphertext, tag) = sealed
-            .split_last_chunk_mut::<RECORD_TAG_BYTES>()
-            .ok_or(Unspecified)?;
-        self.key()
-            .open_in_place_separate_tag(self.nonce(number), Aad::from(header), tag, ciphertext)?;
-        Ok(())
+        self.key().open_in_place(self.nonce(number), &header, sealed)
     }
 }
 
@@ -302,10 +297,9 @@ impl fmt::Debug for EpochKeys {
 }
 
 //= protocol/security.md#keys
-fn key(cipher: Cipher, from: &Prk) -> LessSafeKey {
+fn key(cipher: Cipher, from: &Prk) -> RecordAead {
     let key: Zeroizing<[u8; 32]> = expand(from, &[b"key"]);
-    let key = UnboundKey::new(cipher.algorithm(), &*key).expect("a key of 32 bytes fits both ciphers");
-    LessSafeKey::new(key)
+    RecordAead::new(cipher, &key)
 }
 
 fn prk(secret: &Secret) -> Prk {

@@ -104,8 +104,7 @@ impl Opener {
                 return Ok((0, None));
             };
             let start = plain.len();
-            plain.resize(start + header.length - RECORD_TAG_BYTES, 0);
-            let opened = opener.open_to(head, sealed, plain.get_mut(start..).unwrap_or_default());
+            let opened = opener.open_to(head, sealed, plain);
             let said = opened.and_then(|()| {
                 let end = opener.admit(now, header, plain.get(start..).unwrap_or_default())?;
                 Ok((start + end.0, end.1))
@@ -186,13 +185,13 @@ impl Opener {
         &self,
         head: [u8; RECORD_HEADER_BYTES],
         sealed: &[u8],
-        plain: &mut [u8],
+        plain: &mut BytesMut,
     ) -> Result<(), OpenError> {
         if self.number == u64::MAX {
             return Err(OpenError::Exhausted);
         }
         self.keys
-            .open(self.number, &head, sealed, plain)
+            .open_to(self.number, &head, sealed, plain)
             .map_err(|_| OpenError::Tag)
     }
 

@@ -6,7 +6,7 @@ mod hybrid;
 mod kat;
 mod keys;
 #[cfg(target_os = "linux")]
-mod memory;
+pub(crate) mod memory;
 mod published;
 mod sizes;
 mod traps;

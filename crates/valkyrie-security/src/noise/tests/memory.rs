@@ -16,13 +16,13 @@ use crate::provider::StaticKey;
 const MASK: u8 = 0xa5;
 
 /// A secret to search for.
-struct Needle {
+pub(crate) struct Needle {
     what: &'static str,
     masked: Vec<u8>,
 }
 
 impl Needle {
-    fn new(what: &'static str, secret: &[u8]) -> Self {
+    pub(crate) fn new(what: &'static str, secret: &[u8]) -> Self {
         Self {
             what,
             masked: secret.iter().map(|byte| byte ^ MASK).collect(),
@@ -42,7 +42,7 @@ impl Needle {
 }
 
 /// The names of the secrets that are somewhere in the writable memory of this process, its stacks left out.
-fn found(needles: &[Needle]) -> Vec<&'static str> {
+pub(crate) fn found(needles: &[Needle]) -> Vec<&'static str> {
     let local = 0_u8;
     let stack = std::ptr::from_ref(&local).addr() as u64;
     let memory = File::open("/proc/self/mem").unwrap();
