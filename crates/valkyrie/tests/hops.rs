@@ -2,25 +2,33 @@
 
 #[path = "../../valkyrie-endpoint/tests/it/breakable.rs"]
 mod breakable;
+#[path = "../../valkyrie-transport-redis/tests/support/mod.rs"]
+mod support;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use breakable::Breaker;
 use bytes::Bytes;
+use support::Redis;
+use tokio::sync::Semaphore;
 use valkyrie::security::time::UnixTime;
 use valkyrie::security::trust::FirstUse;
 use valkyrie::security::{Identity, Live, Security, Trust};
 use valkyrie::transport::tls::{Certificates, Roots};
 use valkyrie::{
-    AccessPolicy, Connection, Endpoint, HttpTransport, Locator, MemTransport, QuicTransport, Services,
-    TcpTransport, UdsTransport, WsTransport,
+    AccessPolicy, Connection, Endpoint, HttpTransport, Locator, MemTransport, QuicTransport, RedisTransport,
+    Services, TcpTransport, UdsTransport, WsTransport,
 };
 
 /// Longer than anything here takes, on a machine that does much else.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// In the order in which they are hopped over.
-const SCHEMES: [&str; 8] = ["tcp", "quic", "ws", "uds", "https", "wss", "http", "mem"];
+/// In the order in which they are hopped over. The last is left out where there is no Redis server.
+const SCHEMES: [&str; 9] = ["tcp", "quic", "ws", "uds", "https", "wss", "http", "mem", "redis"];
+
+/// Messages that are under way at most, each way. Without a bound a whole run fits into the buffers between two breaks.
+const UNDER_WAY_MAX: usize = 256;
 
 fn number(number: u64) -> Bytes {
     Bytes::copy_from_slice(&number.to_be_bytes())
@@ -41,6 +49,7 @@ fn endpoint(breaker: &Breaker, mem: &MemTransport, services: Services) -> Endpoi
         .transport(breaker.over(HttpTransport::new()))
         .transport(breaker.over(HttpTransport::secure(Certificates::default(), Roots::default())))
         .transport(breaker.over(mem.clone()))
+        .transport(breaker.over(RedisTransport::new()))
         .services(services)
         .policy(AccessPolicy::allow_authenticated())
         .resume_for(Duration::from_secs(60))
@@ -48,24 +57,17 @@ fn endpoint(breaker: &Breaker, mem: &MemTransport, services: Services) -> Endpoi
         .expect("no mistake")
 }
 
-/// A handler that sends numbers of its own while it checks those that come.
+/// Echoes numbers, each once and in order.
 fn services(wanted: u64) -> Services {
     Services::builder()
         .stream("numbers", "both", move |_, mut send, mut recv| async move {
-            let sender = tokio::spawn(async move {
-                for next in 0..wanted {
-                    send.send(number(next)).await?;
-                }
-                send.finish();
-                Ok::<_, valkyrie::SendError>(())
-            });
             let mut next = 0;
             while let Some(message) = recv.recv().await? {
                 assert_eq!(message.payload, number(next), "in order and once");
                 next += 1;
+                send.send(message).await?;
             }
             assert_eq!(next, wanted);
-            sender.await.expect("it does not panic")?;
             Ok(())
         })
         .build()
@@ -74,31 +76,39 @@ fn services(wanted: u64) -> Services {
 
 /// What a run came to.
 struct Hops {
-    /// How often the stream went on over each of [`SCHEMES`].
-    carried: [u32; SCHEMES.len()],
+    /// How many of [`SCHEMES`] there were.
+    schemes: usize,
+    /// How often a link was broken that carried the stream, by scheme.
+    broken: [u32; SCHEMES.len()],
     pauses: Vec<Duration>,
 }
 
-/// Sends `wanted` numbers each way and breaks the link, whichever it is, after each `every` or so.
-async fn hop(wanted: u64, every: u64) -> Hops {
+/// Sends `wanted` numbers there and back, and breaks the link, whichever it is, at random: after `every` messages on average.
+async fn hop(wanted: u64, every: u64, seed: u64) -> Hops {
+    let mut random = fastrand::Rng::with_seed(seed);
     let breaker = Breaker::default();
     let mem = MemTransport::new();
+    let redis = Redis::start();
+    let schemes = SCHEMES.len() - usize::from(redis.is_none());
     let server = endpoint(&breaker, &mem, services(wanted));
     let client = endpoint(&breaker, &mem, Services::default());
     let folder = std::env::temp_dir().join(format!("valkyrie-hops-{}-{wanted}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
-    let uds = format!("uds://{}/h.sock", folder.display());
-    let mut first: Option<Locator> = None;
-    for place in [
+    let mut places: Vec<Locator> = [
         "tcp://127.0.0.1:0",
         "quic://127.0.0.1:0",
         "ws://127.0.0.1:0/",
-        &uds,
+        &format!("uds://{}/h.sock", folder.display()),
         "wss://127.0.0.1:0/",
         "http://127.0.0.1:0",
         "https://127.0.0.1:0",
         "mem://hops",
-    ] {
+    ]
+    .map(|place| place.parse().expect("a locator"))
+    .into();
+    places.extend(redis.as_ref().map(|redis| redis.at("hops")));
+    let mut first: Option<Locator> = None;
+    for place in &places {
         let bound = server.listen(place).await.expect("it is free");
         first.get_or_insert(bound);
     }
@@ -108,32 +118,40 @@ async fn hop(wanted: u64, every: u64) -> Hops {
         .await
         .expect("it answers");
     let (mut send, mut recv) = connection.open(("numbers", "both")).await.expect("it is served");
-    let sender = tokio::spawn(async move {
-        for next in 0..wanted {
-            send.send(number(next)).await.expect("it goes on");
+    let room = Arc::new(Semaphore::new(UNDER_WAY_MAX));
+    let sender = tokio::spawn({
+        let room = Arc::clone(&room);
+        async move {
+            for next in 0..wanted {
+                room.acquire().await.expect("it is not closed").forget();
+                send.send(number(next)).await.expect("it goes on");
+            }
+            send.finish();
         }
-        send.finish();
     });
     let mut hops = Hops {
-        carried: [0; SCHEMES.len()],
+        schemes,
+        broken: [0; SCHEMES.len()],
         pauses: Vec::new(),
     };
-    let (mut turn, mut resumes, mut due) = (0, 0, every);
+    let (mut turn, mut resumes) = (0, 0);
+    let mut due = random.u64(1..=2 * every);
     let mut last = Instant::now();
     let mut next = 0;
     while let Some(message) = recv.recv().await.expect("it goes on") {
         assert_eq!(message.payload, number(next), "in order and once");
         next += 1;
+        room.add_permits(1);
         let now = Instant::now();
         if now - last > Duration::from_millis(1) {
             hops.pauses.push(now - last);
         }
         last = now;
         if next >= due && has_arrived(&connection, SCHEMES[turn], resumes) {
-            hops.carried[turn] += 1;
+            hops.broken[turn] += 1;
             resumes = connection.link().resumes;
-            turn = (turn + 1) % SCHEMES.len();
-            due = next + 1 + every / 2 + next % every;
+            turn = (turn + 1) % schemes;
+            due = next + random.u64(1..=2 * every);
             breaker.only(SCHEMES[turn]);
             breaker.break_all();
         } else if next >= due + 50 * every {
@@ -157,10 +175,12 @@ fn has_arrived(connection: &Connection, scheme: &str, resumes: u32) -> bool {
 
 #[tokio::test]
 async fn a_stream_hops_over_every_transport_in_turn() {
-    let hops = tokio::time::timeout(PATIENCE, hop(60_000, 2_000))
+    let seed = fastrand::u64(..);
+    let hops = tokio::time::timeout(PATIENCE, hop(30_000, 300, seed))
         .await
-        .expect("it ends");
-    assert!(hops.carried.iter().all(|&times| times >= 1), "{:?}", hops.carried);
+        .unwrap_or_else(|_| panic!("it ends, seed {seed}"));
+    let broken = &hops.broken[..hops.schemes];
+    assert!(broken.iter().all(|&times| times >= 1), "{broken:?}, seed {seed}");
 }
 
 /// The whole promise at its full size.
@@ -168,16 +188,18 @@ async fn a_stream_hops_over_every_transport_in_turn() {
 #[ignore = "takes minutes"]
 #[expect(clippy::print_stderr, reason = "the figures are what it is run for")]
 async fn a_million_messages_over_every_transport() {
-    let mut hops = hop(1_000_000, 100).await;
+    let seed = fastrand::u64(..);
+    let mut hops = hop(1_000_000, 450, seed).await;
     hops.pauses.sort_unstable();
     let at = |share: f64| hops.pauses[((hops.pauses.len() - 1) as f64 * share) as usize];
+    let breaks = hops.broken.iter().sum::<u32>();
     eprintln!(
-        "{} breaks; carried by {SCHEMES:?}: {:?}; {} pauses above 1 ms, median {:?}, p99 {:?}, longest {:?}",
-        hops.carried.iter().sum::<u32>(),
-        hops.carried,
+        "seed {seed}: {breaks} breaks; of {SCHEMES:?}: {:?}; {} pauses above 1 ms, median {:?}, p99 {:?}, longest {:?}",
+        hops.broken,
         hops.pauses.len(),
         at(0.5),
         at(0.99),
         at(1.0)
     );
+    assert!(breaks >= 1000, "{breaks} breaks, seed {seed}");
 }
