@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{TlsConnector, TlsStream};
-use valkyrie_transport::tls::{TlsError, server_name};
+use valkyrie_transport::tls::{TlsError, certificate_refused, server_name};
 use valkyrie_transport::{Action, HostPort, Locator, TransportError};
 
 use crate::error::OpenError;
@@ -97,10 +97,14 @@ async fn secure(
     let refuse = |error: TlsError| unusable(locator, error.to_string());
     let name = server_name(place.host).map_err(refuse)?;
     let config = tls.roots.client_config(DIALLER_ALPN).map_err(refuse)?;
-    let tls = TlsConnector::from(config)
-        .connect(name, tcp)
-        .await
-        .map_err(|error| aborted(locator, OpenError::Tls(error)))?;
+    let tls =
+        TlsConnector::from(config)
+            .connect(name, tcp)
+            .await
+            .map_err(|error| match certificate_refused(&error) {
+                Some(refused) => refuse(refused),
+                None => aborted(locator, OpenError::Tls(error)),
+            })?;
     if tls.get_ref().1.alpn_protocol() != Some(b"h2") {
         let why = "it did not agree on h2 in TLS".to_owned();
         return Err(aborted(locator, OpenError::NotHttp2(why)));

@@ -11,7 +11,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use valkyrie_transport::tls::server_name;
+use valkyrie_transport::tls::{certificate_refused, server_name};
 use valkyrie_transport::{Action, TransportError};
 
 use crate::error::BrokerFault;
@@ -117,13 +117,16 @@ impl Broker {
                     |error: valkyrie_transport::tls::TlsError| unusable(&place.locator, error.to_string());
                 let name = server_name(place.host_port()?.host).map_err(refuse)?;
                 let tls = TlsConnector::from(roots.client_config(&[]).map_err(refuse)?);
-                let tls = tls
-                    .connect(name, tcp)
-                    .await
-                    .map_err(|source| TransportError::Aborted {
-                        locator: place.locator.clone(),
-                        source,
-                    })?;
+                let tls =
+                    tls.connect(name, tcp)
+                        .await
+                        .map_err(|source| match certificate_refused(&source) {
+                            Some(refused) => refuse(refused),
+                            None => TransportError::Aborted {
+                                locator: place.locator.clone(),
+                                source,
+                            },
+                        })?;
                 let opened = MultiplexedConnection::new_with_config(&info, tls, config).await;
                 let (connection, driver) = opened.map_err(refused)?;
                 (connection, tokio::spawn(driver))

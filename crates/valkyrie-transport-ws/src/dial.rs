@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{TlsConnector, TlsStream};
-use valkyrie_transport::tls::{TlsError, server_name};
+use valkyrie_transport::tls::{TlsError, certificate_refused, server_name};
 use valkyrie_transport::{Action, HostPort, Locator, TransportError};
 
 use crate::error::UpgradeError;
@@ -95,10 +95,14 @@ async fn secure(
     let refuse = |error: TlsError| unusable(locator, error.to_string());
     let name = server_name(place.host).map_err(refuse)?;
     let config = tls.roots.client_config(ALPN).map_err(refuse)?;
-    let tls = TlsConnector::from(config)
-        .connect(name, tcp)
-        .await
-        .map_err(|error| aborted(locator, UpgradeError::Tls(error)))?;
+    let tls =
+        TlsConnector::from(config)
+            .connect(name, tcp)
+            .await
+            .map_err(|error| match certificate_refused(&error) {
+                Some(refused) => refuse(refused),
+                None => aborted(locator, UpgradeError::Tls(error)),
+            })?;
     Ok(Stream::Tls(Box::new(TlsStream::Client(tls))))
 }
 

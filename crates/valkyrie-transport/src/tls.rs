@@ -19,6 +19,7 @@ mod roots;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::sync::{Arc, LazyLock};
 
 use rustls::ConnectionCommon;
@@ -43,6 +44,18 @@ pub fn server_name(host: &str) -> Result<ServerName<'static>, TlsError> {
     ServerName::try_from(without_scope.to_owned()).map_err(|_| TlsError::Name {
         host: host.to_owned(),
     })
+}
+
+/// Whether a TLS handshake came to nothing because of the peer's certificate. Dialling again is no use then, until somebody
+/// changes the roots, the name or the certificate.
+#[must_use]
+pub fn certificate_refused(error: &io::Error) -> Option<TlsError> {
+    match error.get_ref()?.downcast_ref() {
+        Some(rustls::Error::InvalidCertificate(reason)) => Some(TlsError::Refused {
+            reason: reason.to_string(),
+        }),
+        _ => None,
+    }
 }
 
 /// The secret that only the two ends of this TLS connection have, for `Link::channel_binding`; `None` as long as the

@@ -66,6 +66,12 @@ pub enum TlsError {
         /// The host.
         host: String,
     },
+    /// The peer's certificate is not one that this side takes.
+    #[error("the peer's certificate was refused ({reason}); check the roots, the name and the certificate")]
+    Refused {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The cryptographic library refuses the configuration. This is a fault of this crate.
     #[error(
         "the cryptographic library refuses the configuration ({reason}); this is a defect of valkyrie-transport"
