@@ -225,4 +225,5 @@ const TRUST_US_HINT: &str = "the peer does not trust this side: its operator run
 
 const LOCATOR_HINT: &str = "locators look like tcp://host:port, uds:///absolute/path or uds://@name";
 
-const SCHEME_HINT: &str = "this program speaks tcp and uds";
+const SCHEME_HINT: &str =
+    "this program speaks tcp, uds, quic, auto, ws, wss, http, https, redis and rediss, each followed by ://";

@@ -24,6 +24,7 @@ mod process;
 mod serve;
 mod signals;
 mod spiffe;
+mod tls;
 mod token;
 mod trail;
 mod units;

@@ -13,6 +13,7 @@ use crate::exit::{CliError, Exit};
 use crate::out::Notes;
 use crate::signals::Signals;
 use crate::spiffe::SpiffeArgs;
+use crate::tls::TakeArgs;
 use crate::units::{Span, parse_duration};
 
 /// Whom to dial.
@@ -31,6 +32,9 @@ pub(crate) struct DialArgs {
     /// its link.
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
     pub(crate) resume_for: Duration,
+
+    #[command(flatten)]
+    take: TakeArgs,
 
     #[command(flatten)]
     meet: MeetArgs,
@@ -75,7 +79,7 @@ impl DialArgs {
         Ok(Dial {
             args: self,
             access,
-            endpoint: builder.resume_for(self.resume_for).build()?,
+            endpoint: self.take.apply(builder).resume_for(self.resume_for).build()?,
         })
     }
 }

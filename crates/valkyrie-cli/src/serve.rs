@@ -11,6 +11,7 @@ use clap::Args;
 use serde_json::json;
 use valkyrie::security::audit::AuditEvent;
 use valkyrie::security::trust::{FirstUse, KnownPeer};
+use valkyrie::transport::tls::Roots;
 use valkyrie::{AccessPolicy, Endpoint, Locator, PlainRule, PolicyHandle, UdsTransport};
 use valkyrie_rustci::command::{AuditFileArgs, IdentityArgs};
 
@@ -24,6 +25,7 @@ use crate::out::{Notes, Out};
 use crate::policy::PolicyFile;
 use crate::signals::Signals;
 use crate::spiffe::SpiffeArgs;
+use crate::tls::{self, ShowArgs};
 use crate::trail::Trail;
 use crate::units::{Span, parse_duration};
 use crate::watch::Watch;
@@ -44,6 +46,8 @@ Examples:
   valkyrie serve --listen quic://[::]:7000 --listen tcp://[::]:7000 --listen ws://[::]:7001/
   valkyrie serve --listen tcp://[::]:7000 --policy policy.toml
   valkyrie serve --listen tcp://127.0.0.1:7000 --gateway http://127.0.0.1:8080
+  valkyrie serve --listen wss://[::]:7001/ --gateway https://[::]:8443 --tls-cert chain.pem --tls-key key.pem \
+    --web-origin https://app.example.org
   valkyrie serve --listen tcp://[::]:7000 --listen uds:///run/valkyrie.sock --uds-mode 660")]
 pub(crate) struct ServeArgs {
     /// Where to listen; may be given several times. Port 0 takes any free port.
@@ -55,10 +59,13 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "LOCATOR", value_parser = net::parse_locator)]
     gateway: Vec<Locator>,
 
-    /// Web pages of which origins may call through the gateway, as https://app.example.org, or *; may be given several
-    /// times.
-    #[arg(long, value_name = "ORIGIN", requires = "gateway")]
-    gateway_origin: Vec<String>,
+    /// Web pages of which origins may dial ws:// and wss:// and call through the gateway, as https://app.example.org, or *;
+    /// may be given several times. Without it pages may dial and call the host that they came from.
+    #[arg(long, value_name = "ORIGIN", value_parser = tls::parse_origin)]
+    web_origin: Vec<String>,
+
+    #[command(flatten)]
+    show: ShowArgs,
 
     /// How long the connections may take to end once the program is asked to.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
@@ -143,7 +150,8 @@ async fn serve(
     let recording = trail.clone();
     let strangers = policy.is_none();
     let remember = access.on_first_use();
-    let endpoint = valkyrie::endpoint()
+    let certificates = args.show.certificates(notes)?;
+    let endpoint = tls::transports(valkyrie::endpoint(), &certificates, &Roots::Any, &args.web_origin)
         .transport(UdsTransport::new().with_mode(args.uds_mode))
         .services(services.clone())
         .connections_max(args.max_connections)
@@ -174,7 +182,7 @@ async fn serve(
             out.flush()?;
         }
     }
-    let gateways = Gateways::begin(args, services, handle.clone(), &trail, out).await?;
+    let gateways = Gateways::begin(args, services, handle.clone(), &certificates, &trail, out).await?;
     let watch = Watch::new(access, policy, handle, notes);
     let watch = watch.recording(trail.clone()).on_hangup();
     tokio::select! {

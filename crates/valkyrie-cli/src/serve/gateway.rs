@@ -5,6 +5,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use valkyrie::gateway::{Gateway, Node};
 use valkyrie::security::audit::AuditEvent;
+use valkyrie::transport::tls::Certificates;
 use valkyrie::{Endpoint, PolicyHandle, Services};
 
 use super::ServeArgs;
@@ -24,6 +25,7 @@ impl Gateways {
         args: &ServeArgs,
         services: Services,
         policy: PolicyHandle,
+        certificates: &Certificates,
         trail: &Trail,
         out: &mut Out,
     ) -> Result<Self, CliError> {
@@ -40,7 +42,9 @@ impl Gateways {
         let node = Node::new(builder)
             .await
             .map_err(|error| CliError::new(Exit::Local, format!("the gateway cannot begin: {error}")))?;
-        let gateway = Gateway::new(node).with_origins(&args.gateway_origin);
+        let gateway = Gateway::new(node)
+            .with_origins(&args.web_origin)
+            .with_certificates(certificates.clone());
         for locator in &args.gateway {
             let server = gateway
                 .listen(locator)

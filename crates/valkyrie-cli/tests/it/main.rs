@@ -14,5 +14,6 @@ mod spiffe;
 mod strangers;
 mod support;
 mod talk;
+mod tls;
 mod token;
 mod trust;

@@ -46,7 +46,7 @@ fn nobody_there_is_unreachable() {
 fn a_scheme_that_nobody_speaks_is_a_usage_error() {
     let output = run(["ping", "carrier-pigeon://roof"]);
     assert_code(&output, 2);
-    assert!(stderr(&output).contains("tcp and uds"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("tcp, uds, quic"), "{}", stderr(&output));
 }
 
 #[test]
