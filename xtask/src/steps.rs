@@ -107,7 +107,7 @@ pub(crate) fn all() -> &'static [Step] {
         },
         Step {
             name: "web",
-            about: "The browser client: the vectors and its session with node, and in headless Chromium against the server",
+            about: "The browser client: the vectors and its session with node, and in headless Chromium against the server; pages against the gateway",
             run: |context| web::run(context).into(),
         },
         Step {

@@ -1,5 +1,5 @@
-//! The browser client under `clients/web`: its own tests with node, and the client in headless Chromium against
-//! `valkyrie serve`.
+//! The browser client under `clients/web`: its own tests with node, and in headless Chromium the client against `valkyrie serve`
+//! and plain pages against the gateway.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -45,19 +45,34 @@ pub(super) fn run(context: &Context) -> Result<Outcome, Failure> {
     Shell::cargo(&context.root)
         .args(["build", "-p", "valkyrie-cli"])
         .run()?;
-    let valkyrie = context.metadata.target_directory.join("debug/valkyrie");
-    let (lines, ended) = Shell::new(&node, &folder)
-        .args(["test/browser.mjs", &valkyrie.to_string_lossy()])
-        .args([&*chromium.to_string_lossy()])
-        .limit(LIMIT)
-        .tee();
-    ended?;
+    Shell::cargo(&context.root)
+        .args([
+            "build",
+            "-p",
+            "valkyrie",
+            "--features",
+            "gateway",
+            "--example",
+            "gateway",
+        ])
+        .run()?;
+    let built = context.metadata.target_directory.join("debug");
+    let (valkyrie, example) = (built.join("valkyrie"), built.join("examples/gateway"));
+    let in_chromium = |program: &str, started: &[&Path]| {
+        let started = started.iter().map(|path| path.to_string_lossy().into_owned());
+        let (lines, ended) = Shell::new(&node, &folder)
+            .args([program])
+            .args(started)
+            .args([&*chromium.to_string_lossy()])
+            .limit(LIMIT)
+            .tee();
+        let told = lines.into_iter().rfind(|line| line.contains("cases"));
+        ended.map(|()| told.unwrap_or_else(|| "all cases".to_owned()))
+    };
+    let client = in_chromium("test/browser.mjs", &[&valkyrie])?;
+    let gateway = in_chromium("test/gateway.mjs", &[&valkyrie, &example])?;
     Ok(Outcome::passed(format!(
-        "vectors and session with node; in Chromium {}",
-        lines
-            .iter()
-            .rfind(|line| line.contains("cases"))
-            .map_or("all cases", |line| line)
+        "vectors and session with node; in Chromium {client}, {gateway}"
     )))
 }
 
