@@ -49,13 +49,17 @@ fn main() -> ExitCode {
                 .collect();
             ci::run(&context, &steps, arguments.get_flag("fail-fast"))
         }
-        "peers" => {
+        "peers" | "loss" => {
             let rest: Vec<String> = arguments
                 .get_many::<String>("arguments")
                 .unwrap_or_default()
                 .cloned()
                 .collect();
-            match steps::peers::run(&context, &rest) {
+            let measured = match name {
+                "peers" => steps::peers::run(&context, &rest),
+                _ => steps::loss::run(&context, &rest),
+            };
+            match measured {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(failure) => {
                     eprintln!("error: {failure}");
@@ -75,7 +79,7 @@ fn main() -> ExitCode {
 fn command() -> Command {
     let names: Vec<&'static str> = steps::all().iter().map(|step| step.name).collect();
     let ci = Command::new("ci")
-        .about("Every step below but `peers`, in order; a failing step does not hide the others")
+        .about("Every step below but `peers` and `loss`, in order; a failing step does not hide the others")
         .arg(
             Arg::new("fail-fast")
                 .long("fail-fast")
@@ -90,15 +94,19 @@ fn command() -> Command {
                 .value_parser(clap::builder::PossibleValuesParser::new(names))
                 .help("Leave out these steps, separated by commas"),
         );
-    let peers = Command::new("peers")
-        .about("Measure beside other libraries (benches/peers); heavy, so not part of `ci`")
-        .arg(
+    let measuring = |command: Command| {
+        command.arg(
             Arg::new("arguments")
                 .num_args(0..)
                 .trailing_var_arg(true)
                 .allow_hyphen_values(true)
                 .help("Passed to the measuring program"),
-        );
+        )
+    };
+    let peers = Command::new("peers")
+        .about("Measure beside other libraries (benches/peers); heavy, so not part of `ci`");
+    let loss = Command::new("loss")
+        .about("Measure what loss does to each class, over quic and tcp, and draw it; needs root, so not part of `ci`");
     Command::new("cargo xtask")
         .about("The checks of this repository")
         .subcommand_required(true)
@@ -109,7 +117,8 @@ fn command() -> Command {
                 .iter()
                 .map(|step| Command::new(step.name).about(step.about)),
         )
-        .subcommand(peers)
+        .subcommand(measuring(peers))
+        .subcommand(measuring(loss))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod examples;
 mod fuzz;
 mod kat;
 mod kyber;
+pub(crate) mod loss;
 mod miri;
 mod models;
 mod no_std;

@@ -6,6 +6,8 @@ use crate::counts;
 use crate::shell::Shell;
 use crate::tools;
 
+use super::loss;
+
 /// Unit and integration tests: with nextest where it is installed, else with `cargo test`.
 pub(super) fn run(context: &Context) -> Outcome {
     let untested = ensure_servers(context);
@@ -23,6 +25,12 @@ pub(super) fn run(context: &Context) -> Outcome {
 /// What tests run against, installed where it can be; where it is missing after that its tests skip themselves, and this says
 /// so.
 fn ensure_servers(context: &Context) -> Option<String> {
+    for (program, package) in loss::NETWORK_TOOLS {
+        if tools::find(program).is_none() {
+            // Tests between network namespaces say so themselves where these are missing.
+            tools::apt_install(&context.root, package);
+        }
+    }
     if tools::find(REDIS_SERVER).is_none() {
         tools::apt_install(&context.root, REDIS_SERVER);
     }

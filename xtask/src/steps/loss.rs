@@ -1,0 +1,24 @@
+//! Measures what loss in bulk does to the other classes, over QUIC and over TCP, and draws it for the book. It takes some
+//! minutes of an idle machine and root, so `ci` leaves it out.
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::shell::Shell;
+use crate::tools;
+
+/// Builds the example with optimisation and runs it with `arguments`.
+pub(crate) fn run(context: &Context, arguments: &[String]) -> Result<(), Failure> {
+    for (program, package) in NETWORK_TOOLS {
+        if tools::find(program).is_none() {
+            tools::apt_install(&context.root, package);
+        }
+    }
+    Shell::cargo(&context.root)
+        .args(["run", "--release", "-p", "valkyrie", "--features", "quic"])
+        .args(["--example", "loss", "--", "--plot", "docs/book/loss.svg"])
+        .args(arguments)
+        .run()
+}
+
+/// What makes networks of a machine's own, each with Debian's package of it.
+pub(super) const NETWORK_TOOLS: [(&str, &str); 2] = [("tc", "iproute2"), ("iptables", "iptables")];
