@@ -1,0 +1,9 @@
+//! Tests that need the layer below the link: peers that break the rules. What a link promises is in `tests/`.
+
+mod opening;
+mod peers;
+mod raw;
+mod rude;
+#[allow(unreachable_pub)]
+#[path = "../tests/support/mod.rs"]
+mod support;
