@@ -24,7 +24,7 @@
 //! This crate is the front door: it re-exports what programs use and knows the transports of the house. It has no
 //! logic of its own but what puts services behind the gateway for plain HTTP clients (`gateway`). [`endpoint`] gives a builder that dials and listens on `tcp://host:port`, `uds:///path`,
 //! `uds://@name` and `mem://name`; with the feature of that name also on `quic://host:port`, on `http://` and
-//! `https://host:port`, on `redis://` and `rediss://host:port/node`, and on `ws://` and `wss://host:port/path`, and with `quic` it dials `auto://host:port`, which is QUIC where that gets through and TCP
+//! `https://host:port`, on `rdma://host:port` (which wants CMake and libclang to build), on `redis://` and `rediss://host:port/node`, and on `ws://` and `wss://host:port/path`, and with `quic` it dials `auto://host:port`, which is QUIC where that gets through and TCP
 //! where not. Another transport is one more call of [`transport`](EndpointBuilder::transport).
 //!
 //! | for | read |
@@ -59,6 +59,8 @@ pub use valkyrie_transport::mem::MemTransport;
 pub use valkyrie_transport_http::HttpTransport;
 #[cfg(feature = "quic")]
 pub use valkyrie_transport_quic::QuicTransport;
+#[cfg(feature = "rdma")]
+pub use valkyrie_transport_rdma::RdmaTransport;
 #[cfg(feature = "redis")]
 pub use valkyrie_transport_redis::{RedisBus, RedisTransport};
 pub use valkyrie_transport_tcp::TcpTransport;
@@ -97,6 +99,8 @@ pub fn endpoint() -> EndpointBuilder {
             transport::tls::Certificates::default(),
             transport::tls::Roots::default(),
         ));
+    #[cfg(feature = "rdma")]
+    let builder = builder.transport(RdmaTransport::new());
     #[cfg(feature = "redis")]
     let builder = builder
         .transport(RedisTransport::new())

@@ -5,6 +5,11 @@
 #[path = "../../valkyrie-transport-redis/tests/support/mod.rs"]
 mod redis_server;
 
+#[cfg(feature = "rdma")]
+#[allow(dead_code)]
+#[path = "../../valkyrie-transport-rdma/tests/support/mod.rs"]
+mod rdma;
+
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -53,6 +58,7 @@ fn row(name: &str, capabilities: Capabilities) -> String {
 
 #[tokio::test]
 async fn the_book_says_what_links_say() {
+    let writes = std::env::var_os("VALKYRIE_WRITE_MATRIX").is_some();
     let folder = std::env::temp_dir().join(format!("valkyrie-matrix-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     let uds = format!("uds://{}/m.sock", folder.display());
@@ -94,6 +100,11 @@ async fn the_book_says_what_links_say() {
             redis.at("matrix").to_string(),
         ));
     }
+    let rdma = rdma_device();
+    if let Some((transport, place)) = rdma {
+        links.push(("rdma", transport, place));
+    }
+    let has_rdma = links.iter().any(|(name, ..)| *name == "rdma");
     let mut table = String::from(
         "| link | lanes | reliable | ordered | encrypts itself | takes several buffers | within the machine | names the peer | what it cannot |\n\
          |---|---|---|---|---|---|---|---|---|\n",
@@ -108,25 +119,42 @@ async fn the_book_says_what_links_say() {
         .split_once(BEGIN)
         .expect("the page has the table's beginning");
     let (old, after) = rest.split_once(END).expect("the page has the table's end");
-    // Without a Redis server nobody can say what its row is.
-    let old: String = match redis {
-        Some(_) => old.to_owned(),
-        None => old
-            .lines()
-            .filter(|row| !row.starts_with("| `redis`"))
-            .map(|row| format!("{row}\n"))
-            .collect(),
+    // Without a Redis server, or an RDMA device, nobody can say what its row is.
+    let unknown = |row: &str| {
+        row.starts_with("| `redis`") && redis.is_none() || row.starts_with("| `rdma`") && !has_rdma
     };
-    if std::env::var_os("VALKYRIE_WRITE_MATRIX").is_some() {
+    let old_rows: String = old
+        .lines()
+        .filter(|row| !unknown(row))
+        .map(|row| format!("{row}\n"))
+        .collect();
+    table.extend(
+        old.lines()
+            .filter(|row| writes && unknown(row))
+            .map(|row| format!("{row}\n")),
+    );
+    if writes {
         let new = format!("{before}{BEGIN}\n{table}{END}{after}");
         std::fs::write(&page, new).expect("the page can be written");
     } else {
         assert_eq!(
-            old.trim(),
+            old_rows.trim(),
             table.trim(),
             "write it anew with VALKYRIE_WRITE_MATRIX=1"
         );
     }
+}
+
+/// A transport over RDMA and a place for it, where it was built and there is a device.
+#[cfg(feature = "rdma")]
+fn rdma_device() -> Option<(Box<dyn Transport>, String)> {
+    let place = rdma::anywhere(rdma::device()?).to_string();
+    Some((Box::new(valkyrie::RdmaTransport::new()), place))
+}
+
+#[cfg(not(feature = "rdma"))]
+fn rdma_device() -> Option<(Box<dyn Transport>, String)> {
+    None
 }
 
 const BEGIN: &str = "<!-- written by crates/valkyrie/tests/matrix.rs -->";
