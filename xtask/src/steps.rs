@@ -13,6 +13,8 @@ mod miri;
 mod models;
 mod no_std;
 pub(crate) mod peers;
+mod rdma;
+mod rdma_sys;
 mod rust;
 mod tests;
 mod web;
@@ -105,6 +107,16 @@ pub(crate) fn all() -> &'static [Step] {
             name: "autobahn",
             about: "The Autobahn suite finds nothing wrong with WebSocket frames, as acceptor and as dialler",
             run: |context| autobahn::run(context).into(),
+        },
+        Step {
+            name: "rdma",
+            about: "The RDMA transport on a device of this machine, or on one in software in a virtual machine",
+            run: rdma::run,
+        },
+        Step {
+            name: "rdma-sys",
+            about: "valkyrie-transport-rdma-sys, a workspace of its own: the RDMA transport on the other binding",
+            run: rdma_sys::run,
         },
         Step {
             name: "web",

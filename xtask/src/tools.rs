@@ -95,6 +95,58 @@ pub(crate) fn ensure_cxx(root: &Path) -> Result<(), Failure> {
     }
 }
 
+/// Fails unless CMake and libclang are there, which the binding to the RDMA libraries is built with; installs them where this
+/// is root on a machine with apt.
+pub(crate) fn ensure_bindings(root: &Path) -> Result<(), Failure> {
+    if find("cmake").is_none() {
+        apt_install(root, "cmake");
+    }
+    if !has_libclang() {
+        apt_install(root, "libclang-dev");
+    }
+    match (find("cmake"), has_libclang()) {
+        (Some(_), true) => Ok(()),
+        _ => Err(Failure::Missing {
+            tool: "CMake or libclang",
+            how: "apt-get install cmake libclang-dev (or your system's packages of them)".to_owned(),
+        }),
+    }
+}
+
+/// Whether libclang is where the crate that reads C headers looks for it.
+fn has_libclang() -> bool {
+    if std::env::var_os("LIBCLANG_PATH").is_some() {
+        return true;
+    }
+    let is_libclang = |file: std::fs::DirEntry| {
+        let name = file.file_name().to_string_lossy().into_owned();
+        // Not `libclang-cpp`, which is another library.
+        (name.starts_with("libclang.so") || name.starts_with("libclang-"))
+            && name.contains(".so")
+            && !name.contains("cpp")
+    };
+    let llvm = std::fs::read_dir("/usr/lib")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|folder| folder.file_name().to_string_lossy().starts_with("llvm"))
+        .map(|folder| folder.path().join("lib"));
+    [
+        "/usr/lib",
+        "/usr/lib64",
+        "/usr/local/lib",
+        "/usr/lib/x86_64-linux-gnu",
+        "/usr/lib/aarch64-linux-gnu",
+    ]
+    .into_iter()
+    .map(PathBuf::from)
+    .chain(llvm)
+    .filter_map(|folder| std::fs::read_dir(folder).ok())
+    .flatten()
+    .flatten()
+    .any(is_libclang)
+}
+
 /// Installs a Debian package where this is root on a machine with apt; elsewhere, and when it fails, nothing happens.
 pub(crate) fn apt_install(root: &Path, package: &str) {
     let is_root = Shell::new("id", root)

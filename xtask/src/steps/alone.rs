@@ -6,9 +6,11 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::metadata::Package;
 use crate::shell::Shell;
+use crate::tools;
 
 /// Checks every crate of the house with its default features, none, and each one alone.
 pub(super) fn run(context: &Context) -> Result<Outcome, Failure> {
+    tools::ensure_bindings(&context.root)?;
     let mut failures = Vec::new();
     let mut count = 0;
     for package in context.metadata.house() {

@@ -4,12 +4,14 @@ use crate::ci::Outcome;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::shell::Shell;
+use crate::tools;
 
 /// Workspaces of their own, with lock files of their own, that `--workspace` does not reach.
-const OTHER_WORKSPACES: [&str; 3] = [
+const OTHER_WORKSPACES: [&str; 4] = [
     "fuzz/Cargo.toml",
     "benches/peers/Cargo.toml",
     "crates/valkyrie-security-kyber/Cargo.toml",
+    "crates/valkyrie-transport-rdma-sys/Cargo.toml",
 ];
 
 /// `cargo fmt --check`, here and in the other workspaces.
@@ -36,6 +38,7 @@ pub(super) fn fmt(context: &Context) -> Result<Outcome, Failure> {
 /// Clippy with every target and feature, warnings refused.
 pub(super) fn clippy(context: &Context) -> Result<Outcome, Failure> {
     component(context, "clippy", "clippy")?;
+    tools::ensure_bindings(&context.root)?;
     Shell::cargo(&context.root)
         .args(["clippy", "--workspace", "--all-targets", "--all-features"])
         .args(["--", "-D", "warnings"])
@@ -46,6 +49,7 @@ pub(super) fn clippy(context: &Context) -> Result<Outcome, Failure> {
 /// The documentation of every library. Programs are left out: `valkyrie` the program and `valkyrie` the
 /// library would be written to the same place.
 pub(super) fn doc(context: &Context) -> Result<Outcome, Failure> {
+    tools::ensure_bindings(&context.root)?;
     Shell::cargo(&context.root)
         .args(["doc", "--workspace", "--lib", "--no-deps", "--all-features"])
         .env("RUSTDOCFLAGS", "-D warnings")

@@ -10,6 +10,9 @@ use super::loss;
 
 /// Unit and integration tests: with nextest where it is installed, else with `cargo test`.
 pub(super) fn run(context: &Context) -> Outcome {
+    if let Err(failure) = tools::ensure_bindings(&context.root) {
+        return Err(failure).into();
+    }
     let untested = ensure_servers(context);
     let outcome = run_tests(context);
     match untested {
@@ -73,6 +76,9 @@ fn run_tests(context: &Context) -> Outcome {
 
 /// The examples in documentation comments.
 pub(super) fn run_docs(context: &Context) -> Outcome {
+    if let Err(failure) = tools::ensure_bindings(&context.root) {
+        return Err(failure).into();
+    }
     let shell = Shell::cargo(&context.root).args(["test", "--workspace", "--doc", "--all-features"]);
     tell(shell.args(["--no-fail-fast"]), "rustdoc")
 }
