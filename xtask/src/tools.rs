@@ -146,6 +146,16 @@ fn has_libclang() -> bool {
     .flatten()
     .any(is_libclang)
 }
+/// Whether there is a redis-server; installs one first where this is root on a machine with apt.
+pub(crate) fn ensure_redis_server(root: &Path) -> bool {
+    if find(REDIS_SERVER).is_none() {
+        apt_install(root, REDIS_SERVER);
+    }
+    find(REDIS_SERVER).is_some()
+}
+
+/// The program, and Debian's package of it.
+pub(crate) const REDIS_SERVER: &str = "redis-server";
 
 /// Installs a Debian package where this is root on a machine with apt; elsewhere, and when it fails, nothing happens.
 pub(crate) fn apt_install(root: &Path, package: &str) {

@@ -28,6 +28,9 @@ pub(crate) enum Failure {
     /// Messages of a stream did not arrive.
     #[error("sent {sent} messages one way, but {received} arrived")]
     Lost { sent: u64, received: u64 },
+    /// Nothing can be measured over Redis.
+    #[error("there is no redis-server on this machine (Debian: apt-get install redis-server)")]
+    NoBroker,
     /// The server process ended, or says what the driver does not understand.
     #[error("the server process: {0}")]
     Control(String),

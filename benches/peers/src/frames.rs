@@ -123,16 +123,19 @@ impl Listener {
     pub(crate) async fn bind(socket: Socket) -> Result<(Self, Address), Failure> {
         let refused = Failure::io("listen");
         match socket {
-            Socket::Tcp => {
+            Socket::Tcp | Socket::Ws | Socket::Http => {
                 let listener = TcpListener::bind("127.0.0.1:0").await.map_err(&refused)?;
                 let address = listener.local_addr().map_err(&refused)?;
-                Ok((Self::Tcp(listener), Address::Tcp(address)))
+                Ok((Self::Tcp(listener), Address::Port(socket, address)))
             }
             Socket::Uds => {
                 let path = free_path();
                 let listener = UnixListener::bind(&path).map_err(&refused)?;
                 Ok((Self::Uds(listener), Address::Uds(path)))
             }
+            Socket::Quic | Socket::Redis => Err(Failure::Control(format!(
+                "cannot listen for {socket} on a stream socket"
+            ))),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::address::Socket;
+use crate::address::{Site, Socket};
 use crate::contender::Contender;
 use crate::failure::Failure;
 use crate::options::Options;
@@ -34,10 +34,7 @@ pub(crate) struct Held {
 pub(crate) fn run(socket: Socket, options: &Options) -> Result<Idle, Failure> {
     server::raise_descriptor_limit()?;
     let connections = options.connections();
-    // The bare RPC keeps its buffers, so there is nothing to learn from it here.
-    let contenders = options
-        .contenders()
-        .filter(|contender| *contender != Contender::Bare);
+    let contenders = options.contenders().filter(|contender| contender.rests());
     let contenders = contenders
         .map(|contender| {
             eprintln!("{socket}/idle/{connections} {contender}");
@@ -81,7 +78,8 @@ fn hold(
     connections: usize,
     pinned: bool,
 ) -> Result<(Memory, Memory), Failure> {
-    let mut server = ServerProcess::start(contender, socket, pinned)?;
+    let site = Site { socket, broker: None };
+    let mut server = ServerProcess::start(contender, site, pinned)?;
     server::runtime()?.block_on(async {
         let mut open = Vec::with_capacity(connections + FIRST);
         for _ in 0..FIRST {

@@ -1,4 +1,4 @@
-//! Measures Valkyrie beside raw tokio sockets, the barest RPC over them, and tonic, in one run.
+//! Measures Valkyrie beside the libraries that it stands on by themselves, the barest RPC, and tonic, in one run.
 //!
 //! Every contender has its server in a second process and uses one thread on each side. Within a scenario the
 //! contenders take turns, round after round, so that what else the machine does falls on all of them alike; the
@@ -7,6 +7,7 @@
 //! This is not a load generator for servers elsewhere: `valkyrie bench` is. Read `scenario.rs` first.
 
 mod address;
+mod broker;
 mod contender;
 mod cpu;
 mod failure;
@@ -26,13 +27,20 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::address::{Site, Socket};
+use crate::broker::Broker;
+use crate::failure::Failure;
 use crate::options::Options;
 use crate::report::Report;
 
 fn main() -> ExitCode {
     let options = Options::parse();
     if let Some(contender) = options.serve {
-        return match server::serve(contender, options.socket, options.pin) {
+        let site = Site {
+            socket: options.socket,
+            broker: options.broker,
+        };
+        return match server::serve(contender, site, options.pin) {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => {
                 eprintln!("server of {contender}: {failure}");
@@ -51,15 +59,27 @@ fn main() -> ExitCode {
 }
 
 /// Runs what was asked for, prints it and writes it down.
-fn measure(options: &Options) -> Result<Report, failure::Failure> {
+fn measure(options: &Options) -> Result<Report, Failure> {
     let mut report = Report::new(options);
     if !options.idle_only {
+        // Started for the first scenario that needs it.
+        let mut broker = None;
         for scenario in scenario::all().filter(|scenario| options.wants(scenario)) {
-            report.add(rounds::run(scenario, options)?);
+            if scenario.socket != Socket::Redis {
+                report.add(rounds::run(scenario, None, options)?);
+                continue;
+            }
+            match broker.get_or_insert_with(Broker::start) {
+                Ok(broker) => report.add(rounds::run(scenario, Some(&*broker), options)?),
+                Err(failure) => {
+                    eprintln!("{scenario} is left out: {failure}");
+                    report.leave_out(scenario, failure.to_string());
+                }
+            }
         }
     }
     if options.idle_only || options.idle {
-        for socket in options.sockets() {
+        for socket in options.idle_sockets() {
             report.add_idle(idle::run(socket, options)?);
         }
     }
@@ -71,5 +91,6 @@ fn measure(options: &Options) -> Result<Report, failure::Failure> {
     Ok(report)
 }
 
-/// The exit code when a contender failed somewhere: the figures that were taken are printed all the same.
+/// The exit code when a contender failed somewhere or something was left out: the figures that were taken are printed all
+/// the same.
 const INCOMPLETE: u8 = 2;

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use crate::address::Socket;
 use crate::contender::Contender;
 use crate::scenario::Scenario;
 
-/// Measures Valkyrie beside raw tokio sockets, the barest RPC over them, and tonic.
+/// Measures Valkyrie beside the libraries that it stands on, the barest RPC, and tonic.
 ///
 /// Exit codes: 0, every figure was taken; 1, the run broke off; 2, a contender failed in some scenario.
 #[derive(Clone, Debug, Parser)]
@@ -66,6 +67,10 @@ pub(crate) struct Options {
     /// The kind of socket to serve on.
     #[arg(long, default_value = "tcp", hide = true)]
     pub(crate) socket: Socket,
+
+    /// The redis-server to serve at. The driver starts one by itself.
+    #[arg(long, hide = true)]
+    pub(crate) broker: Option<SocketAddr>,
 }
 
 impl Options {
@@ -110,11 +115,11 @@ impl Options {
         self.filter.is_empty() || self.filter.iter().any(|text| name.contains(text.as_str()))
     }
 
-    /// The sockets that idle connections are opened over: those that the filter names, or all.
-    pub(crate) fn sockets(&self) -> impl Iterator<Item = Socket> {
-        Socket::ALL.into_iter().filter(|socket| {
+    /// The sockets that idle connections are opened over: of those of the system the ones that the filter names, or all.
+    pub(crate) fn idle_sockets(&self) -> impl Iterator<Item = Socket> {
+        Socket::BARE.into_iter().filter(|socket| {
             let names = |socket: Socket| self.filter.iter().any(|text| text.starts_with(socket.name()));
-            names(*socket) || !Socket::ALL.into_iter().any(names)
+            names(*socket) || !Socket::BARE.into_iter().any(names)
         })
     }
 }

@@ -14,9 +14,17 @@ use crate::idle::Idle;
 use crate::machine::Machine;
 use crate::options::Options;
 use crate::rounds::Measured;
+use crate::scenario::Scenario;
 use crate::summary::{self, Ratio, Summary};
 use crate::targets::{self, Bound, Target};
 use table::Table;
+
+/// A scenario without figures.
+#[derive(Debug, Serialize)]
+struct LeftOut {
+    scenario: Scenario,
+    why: String,
+}
 
 /// The report of one run.
 #[derive(Debug, Serialize)]
@@ -26,6 +34,7 @@ pub(crate) struct Report {
     rounds: usize,
     pinned: bool,
     measured: Vec<Measured>,
+    left_out: Vec<LeftOut>,
     medians: Vec<Summary>,
     ratios: Vec<Ratio>,
     idle: Vec<Idle>,
@@ -40,6 +49,7 @@ impl Report {
             rounds: options.rounds(),
             pinned: options.pin,
             measured: Vec::new(),
+            left_out: Vec::new(),
             medians: Vec::new(),
             ratios: Vec::new(),
             idle: Vec::new(),
@@ -51,6 +61,11 @@ impl Report {
         self.medians.extend(summary::summaries(&measured));
         self.ratios.extend(summary::ratios(&measured));
         self.measured.push(measured);
+    }
+
+    /// Notes what could not be measured with anybody.
+    pub(crate) fn leave_out(&mut self, scenario: Scenario, why: String) {
+        self.left_out.push(LeftOut { scenario, why });
     }
 
     pub(crate) fn add_idle(&mut self, idle: Idle) {
@@ -67,10 +82,10 @@ impl Report {
     pub(crate) fn is_complete(&self) -> bool {
         let windows = self.measured.iter().flat_map(|measured| &measured.contenders);
         let idle = self.idle.iter().flat_map(|idle| &idle.contenders);
-        windows
+        let failed = windows
             .map(|turns| &turns.failure)
-            .chain(idle.map(|held| &held.failure))
-            .all(Option::is_none)
+            .chain(idle.map(|held| &held.failure));
+        self.left_out.is_empty() && failed.flatten().next().is_none()
     }
 
     pub(crate) fn write_json(&self, path: &Path) -> Result<(), Failure> {
@@ -99,6 +114,10 @@ impl Report {
         {
             text.push('\n');
             text.push_str(&table.render(markdown));
+        }
+        for LeftOut { scenario, why } in &self.left_out {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "\n{scenario} was left out: {why}");
         }
         for (name, failure) in self.failures() {
             // Writing to a string cannot fail.
@@ -145,7 +164,7 @@ impl Report {
             let ratio = self.ratios.iter().find(|ratio| {
                 ratio.scenario == summary.scenario
                     && ratio.of == summary.contender
-                    && ratio.to == Contender::Raw
+                    && ratio.to == Contender::alone_on(summary.scenario.socket)
             });
             let times = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.2}"));
             let micros = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.1}"));
@@ -169,8 +188,8 @@ impl Report {
             ]);
         }
         table.note(
-            "CPU: processor seconds of a process for a million messages. ×: divided by raw in the same round. \
-             Every figure is the median of the rounds.",
+            "CPU: processor seconds of a process for a million messages. ×: divided by the first of the scenario, in the same \
+             round. Every figure is the median of the rounds.",
         )
     }
 
@@ -198,7 +217,7 @@ impl Report {
             };
             table.row([
                 target.scenario.clone(),
-                target.figure.to_owned(),
+                target.figure.clone(),
                 wanted,
                 short(target.measured),
                 if target.met { "met" } else { "missed" }.to_owned(),

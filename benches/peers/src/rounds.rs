@@ -5,6 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 
+use crate::address::Site;
+use crate::broker::Broker;
 use crate::contender::Contender;
 use crate::cpu;
 use crate::failure::Failure;
@@ -68,13 +70,18 @@ impl Figures {
 }
 
 /// Measures a scenario. A contender that fails is noted and does not stop the others.
-pub(crate) fn run(scenario: Scenario, options: &Options) -> Result<Measured, Failure> {
+pub(crate) fn run(
+    scenario: Scenario,
+    broker: Option<&Broker>,
+    options: &Options,
+) -> Result<Measured, Failure> {
     if options.pin {
         cpu::pin(cpu::CLIENT_PROCESSOR)?;
     }
     eprintln!("{scenario}");
     let mut contenders: Vec<Turns> = options
         .contenders()
+        .filter(|contender| contender.takes_part(&scenario))
         .map(|contender| Turns {
             contender,
             rounds: Vec::new(),
@@ -84,7 +91,7 @@ pub(crate) fn run(scenario: Scenario, options: &Options) -> Result<Measured, Fai
     let mut servers: Vec<Option<ServerProcess>> = contenders.iter().map(|_| None).collect();
     for _ in 0..options.rounds() {
         for (turns, server) in contenders.iter_mut().zip(&mut servers) {
-            let figures = turn(turns.contender, scenario, server, options);
+            let figures = turn(turns.contender, scenario, broker, server, options);
             if let Err(failure) = &figures {
                 eprintln!("  {}: {failure}", turns.contender);
                 turns.failure = Some(failure.to_string());
@@ -101,12 +108,17 @@ pub(crate) fn run(scenario: Scenario, options: &Options) -> Result<Measured, Fai
 fn turn(
     contender: Contender,
     scenario: Scenario,
+    broker: Option<&Broker>,
     server: &mut Option<ServerProcess>,
     options: &Options,
 ) -> Result<Figures, Failure> {
+    let site = Site {
+        socket: scenario.socket,
+        broker: broker.map(|broker| broker.address),
+    };
     let server = match server {
         Some(running) => running,
-        none => none.insert(ServerProcess::start(contender, scenario.socket, options.pin)?),
+        none => none.insert(ServerProcess::start(contender, site, options.pin)?),
     };
     let in_flight = match scenario.shape {
         Shape::Unary { in_flight } => in_flight,
@@ -124,15 +136,21 @@ fn turn(
         let warm_up = load(options.warm_up());
         in_time(warm_up.duration + PATIENCE, client.run(scenario.shape, &warm_up)).await?;
         let window = load(options.window());
-        let before = (cpu::used(), server.cpu()?);
+        let before = (cpu::used(), serving(server, broker)?);
         let done = in_time(window.duration + PATIENCE, client.run(scenario.shape, &window)).await?;
-        let after = (cpu::used(), server.cpu()?);
+        let after = (cpu::used(), serving(server, broker)?);
         Ok(Figures::new(
             &done,
             after.0.saturating_sub(before.0),
             after.1.saturating_sub(before.1),
         ))
     })
+}
+
+/// The processor time of all that serves: what a broker does is done for the two ends.
+fn serving(server: &mut ServerProcess, broker: Option<&Broker>) -> Result<Duration, Failure> {
+    let broker = broker.map(Broker::cpu).transpose()?;
+    Ok(server.cpu()? + broker.unwrap_or_default())
 }
 
 async fn in_time<T>(limit: Duration, future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {

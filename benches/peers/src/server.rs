@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::address::{Address, Socket};
+use crate::address::{Address, Site};
 use crate::contender::Contender;
 use crate::cpu;
 use crate::failure::Failure;
 
 /// Serves until the driver goes away.
-pub(crate) fn serve(contender: Contender, socket: Socket, pinned: bool) -> Result<(), Failure> {
+pub(crate) fn serve(contender: Contender, site: Site, pinned: bool) -> Result<(), Failure> {
     if pinned {
         cpu::pin(cpu::SERVER_PROCESSOR)?;
     }
@@ -25,7 +25,7 @@ pub(crate) fn serve(contender: Contender, socket: Socket, pinned: bool) -> Resul
         let status = i32::from(answer_driver().is_err());
         std::process::exit(status);
     });
-    runtime()?.block_on(contender.serve(socket, Box::new(|address| println!("ready {address}"))))
+    runtime()?.block_on(contender.serve(site, Box::new(|address| println!("ready {address}"))))
 }
 
 /// One thread: what is compared is what one processor does on each side.
@@ -97,11 +97,14 @@ pub(crate) struct ServerProcess {
 
 impl ServerProcess {
     /// Starts this program again as a server and waits until it listens.
-    pub(crate) fn start(contender: Contender, socket: Socket, pinned: bool) -> Result<Self, Failure> {
+    pub(crate) fn start(contender: Contender, site: Site, pinned: bool) -> Result<Self, Failure> {
         let refused = Failure::io("start a server process");
         let program = std::env::current_exe().map_err(&refused)?;
         let mut command = Command::new(program);
-        command.args(["--serve", contender.name(), "--socket", socket.name()]);
+        command.args(["--serve", contender.name(), "--socket", site.socket.name()]);
+        if let Some(broker) = site.broker {
+            command.args(["--broker", &broker.to_string()]);
+        }
         if pinned {
             command.arg("--pin");
         }

@@ -12,7 +12,7 @@ use crate::summary::{Ratio, Summary};
 #[derive(Debug, Serialize)]
 pub(crate) struct Target {
     pub(crate) scenario: String,
-    pub(crate) figure: &'static str,
+    pub(crate) figure: String,
     pub(crate) wanted: Bound,
     pub(crate) measured: f64,
     pub(crate) met: bool,
@@ -43,15 +43,19 @@ pub(crate) fn all(summaries: &[Summary], ratios: &[Ratio], idle: &[Idle]) -> Vec
         .filter(|summary| summary.contender == Contender::Plain)
     {
         let scenario = summary.scenario;
+        if !scenario.socket.is_bare() {
+            targets.extend(of_transport(summary, ratios));
+            continue;
+        }
         let to = |peer| {
             ratios.iter().find(move |ratio| {
                 ratio.scenario == scenario && ratio.of == Contender::Plain && ratio.to == peer
             })
         };
-        let mut target = |figure, wanted: Bound, measured: Option<f64>| {
+        let mut target = |figure: &str, wanted: Bound, measured: Option<f64>| {
             targets.extend(measured.map(|measured| Target {
                 scenario: scenario.to_string(),
-                figure,
+                figure: figure.to_owned(),
                 wanted,
                 measured,
                 met: wanted.holds(measured),
@@ -111,6 +115,7 @@ pub(crate) fn all(summaries: &[Summary], ratios: &[Ratio], idle: &[Idle]) -> Vec
     for ratio in ratios
         .iter()
         .filter(|ratio| ratio.of == Contender::Valkyrie && ratio.to == Contender::Plain)
+        .filter(|ratio| ratio.scenario.socket.is_bare())
     {
         let (figure, wanted, measured) = match (ratio.scenario.shape, ratio.scenario.payload_bytes) {
             (Shape::Unary { in_flight: 1 }, SMALL) => ("sealed p50 to plain", SEALED_P50, ratio.p50),
@@ -119,7 +124,7 @@ pub(crate) fn all(summaries: &[Summary], ratios: &[Ratio], idle: &[Idle]) -> Vec
         };
         targets.extend(measured.map(|measured| Target {
             scenario: ratio.scenario.to_string(),
-            figure,
+            figure: figure.to_owned(),
             wanted: Bound::AtMost(wanted),
             measured,
             met: measured <= wanted,
@@ -140,7 +145,7 @@ pub(crate) fn all(summaries: &[Summary], ratios: &[Ratio], idle: &[Idle]) -> Vec
         ] {
             targets.extend(measured.map(|measured| Target {
                 scenario: format!("{}/idle/{}", idle.socket, idle.connections),
-                figure,
+                figure: figure.to_owned(),
                 wanted: Bound::AtMost(wanted),
                 measured,
                 met: measured <= wanted,
@@ -150,10 +155,58 @@ pub(crate) fn all(summaries: &[Summary], ratios: &[Ratio], idle: &[Idle]) -> Vec
     targets
 }
 
+/// Beside each library that takes part: no longer for a lone call than a quarter more, and at least as many messages.
+fn of_transport(summary: &Summary, ratios: &[Ratio]) -> Vec<Target> {
+    let scenario = summary.scenario;
+    let target = |figure: String, wanted: Bound, measured: f64| Target {
+        scenario: scenario.to_string(),
+        figure,
+        wanted,
+        measured,
+        met: wanted.holds(measured),
+    };
+    let peers = ratios
+        .iter()
+        .filter(|ratio| ratio.scenario == scenario && ratio.of == Contender::Plain && ratio.to.is_peer());
+    let mut targets: Vec<Target> = peers
+        .filter_map(|ratio| match scenario.shape {
+            Shape::Unary { in_flight: 1 } => {
+                let bound = Bound::AtMost(LIBRARY_P50);
+                Some(target(format!("p50 to {}", ratio.to), bound, ratio.p50?))
+            }
+            Shape::Unary { .. } | Shape::Stream => {
+                let bound = Bound::AtLeast(LIBRARY_RATE);
+                Some(target(format!("rate to {}", ratio.to), bound, ratio.per_second))
+            }
+        })
+        .collect();
+    if scenario.shape == Shape::Stream && scenario.payload_bytes == SMALL {
+        let absolute = transport_stream_per_second(scenario.socket).iter();
+        targets.extend(absolute.map(|wanted| {
+            target(
+                "messages/s".to_owned(),
+                Bound::AtLeast(*wanted),
+                summary.per_second,
+            )
+        }));
+    }
+    targets
+}
+
+/// Small messages one way on two processors; where there are two, the second is what would be good to have.
+fn transport_stream_per_second(socket: Socket) -> &'static [f64] {
+    match socket {
+        Socket::Uds | Socket::Tcp | Socket::Ws => &[],
+        Socket::Quic => &[5e6],
+        Socket::Http => &[1e6],
+        Socket::Redis => &[1e6, 3e6],
+    }
+}
+
 fn unary_p99_us(socket: Socket) -> f64 {
     match socket {
         Socket::Uds => 50.0,
-        Socket::Tcp => 100.0,
+        _ => 100.0,
     }
 }
 
@@ -166,6 +219,9 @@ const CPU_LESS_THAN_TONIC: f64 = 25.0;
 const STREAM_PER_SECOND: f64 = 10e6;
 const STREAM_CPU: f64 = 0.2;
 const BULK_TO_RAW: f64 = 0.85;
+/// What a library's own user may lose with Valkyrie on top of it.
+const LIBRARY_P50: f64 = 1.25;
+const LIBRARY_RATE: f64 = 1.0;
 const IDLE_BYTES: f64 = 2.5 * 1024.0;
 /// What authentication and sealing may add.
 const SEALED_P50: f64 = 1.15;

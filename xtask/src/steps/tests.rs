@@ -34,19 +34,13 @@ fn ensure_servers(context: &Context) -> Option<String> {
             tools::apt_install(&context.root, package);
         }
     }
-    if tools::find(REDIS_SERVER).is_none() {
-        tools::apt_install(&context.root, REDIS_SERVER);
-    }
-    match tools::find(REDIS_SERVER) {
-        Some(_) => None,
-        None => Some(format!(
-            "nothing was tested over Redis: there is no {REDIS_SERVER}"
-        )),
-    }
+    (!tools::ensure_redis_server(&context.root)).then(|| {
+        format!(
+            "nothing was tested over Redis: there is no {}",
+            tools::REDIS_SERVER
+        )
+    })
 }
-
-/// The program, and Debian's package of it.
-const REDIS_SERVER: &str = "redis-server";
 
 fn run_tests(context: &Context) -> Outcome {
     let nextest = Shell::cargo(&context.root)

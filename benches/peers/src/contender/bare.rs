@@ -2,7 +2,6 @@
 //!
 //! No methods, no errors, no deadlines, no flow control. Calls gather in one buffer while a write is under way.
 
-use std::any::Any;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -15,7 +14,7 @@ use super::{Client, Ready, Running};
 use crate::address::{Address, Socket};
 use crate::failure::Failure;
 use crate::frames::{self, Listener, PREFIX, Stream};
-use crate::load::{Caller, Done, Load, call_once, closed_loop};
+use crate::load::{Caller, Done, Load, closed_loop};
 use crate::scenario::Shape;
 
 /// Accepts and serves each connection in a task of its own.
@@ -80,18 +79,11 @@ pub(super) async fn connect(address: &Address) -> Result<Box<dyn Client>, Failur
     Ok(Box::new(open(address).await?))
 }
 
-/// Opens one connection and makes one call.
-pub(super) async fn connect_idle(address: &Address) -> Result<Box<dyn Any>, Failure> {
-    let client = open(address).await?;
-    call_once(client.clone(), &Bytes::from_static(&[7; 64])).await?;
-    Ok(Box::new(client))
-}
-
 async fn open(address: &Address) -> Result<BareClient, Failure> {
     let shared = Arc::new(Shared::default());
     match address {
-        Address::Tcp(address) => start(frames::dial_tcp(*address).await?, &shared),
         Address::Uds(path) => start(frames::dial_uds(path).await?, &shared),
+        other => start(frames::dial_tcp(other.port()?).await?, &shared),
     }
     Ok(BareClient { shared })
 }

@@ -5,19 +5,17 @@
 //! with a flush, which costs a socket nothing, so that the same code runs through TLS.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::io;
 use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::sync::Notify;
 
+use super::flight::Flight;
 use super::{Client, Ready, Running};
 use crate::address::{Address, Socket};
 use crate::failure::Failure;
 use crate::frames::{self, Frames, Listener, PREFIX, REPEATED_MAX, Stream};
-use crate::load::{Done, Load, Samples, histogram, sample};
+use crate::load::{Done, Load, Samples, histogram};
 use crate::scenario::Shape;
 
 /// Accepts and serves each connection in a task of its own.
@@ -90,14 +88,11 @@ async fn sink<S: Stream>(mut stream: S) -> io::Result<()> {
 /// Opens a connection for each purpose; only one is used in a window.
 pub(super) async fn connect(address: &Address) -> Result<Box<dyn Client>, Failure> {
     match address {
-        Address::Tcp(address) => {
-            pair(
-                frames::dial_tcp(*address).await?,
-                frames::dial_tcp(*address).await?,
-            )
-            .await
-        }
         Address::Uds(path) => pair(frames::dial_uds(path).await?, frames::dial_uds(path).await?).await,
+        other => {
+            let address = other.port()?;
+            pair(frames::dial_tcp(address).await?, frames::dial_tcp(address).await?).await
+        }
     }
 }
 
@@ -117,8 +112,8 @@ pub(super) async fn pair<S: Stream>(mut echo: S, mut sink: S) -> Result<Box<dyn 
 /// Opens one connection and has one byte echoed.
 pub(super) async fn connect_idle(address: &Address) -> Result<Box<dyn Any>, Failure> {
     match address {
-        Address::Tcp(address) => Ok(Box::new(use_once(frames::dial_tcp(*address).await?).await?)),
         Address::Uds(path) => Ok(Box::new(use_once(frames::dial_uds(path).await?).await?)),
+        other => Ok(Box::new(use_once(frames::dial_tcp(other.port()?).await?).await?)),
     }
 }
 
@@ -191,7 +186,7 @@ impl<S: Stream> RawClient<S> {
         sent?;
         let samples = received?;
         Ok(Done {
-            messages: flight.received.get(),
+            messages: flight.received(),
             elapsed: began.elapsed(),
             latency_ns: histogram([&samples]),
         })
@@ -237,45 +232,23 @@ impl<S: Stream> RawClient<S> {
     }
 }
 
-/// What the two halves of a pipelined client tell each other.
-#[derive(Default)]
-struct Flight {
-    sent: Cell<u64>,
-    received: Cell<u64>,
-    /// When a batch was written, and how many messages had been sent with it.
-    batches: RefCell<VecDeque<(Instant, u64)>>,
-    closed: Cell<bool>,
-    room: Notify,
-    more: Notify,
-}
-
 async fn send_all<S: Stream>(
     writer: &mut WriteHalf<&mut S>,
     scratch: &mut Vec<u8>,
     load: &Load,
     flight: &Flight,
 ) -> io::Result<()> {
+    let most = (BATCH / (PREFIX + load.payload.len())).max(1) as u64;
     let began = Instant::now();
     while began.elapsed() < load.duration {
-        let room = flight.received.get() + load.in_flight as u64 - flight.sent.get();
-        if room == 0 {
-            flight.room.notified().await;
-            continue;
-        }
-        let batch = room.min((BATCH / (PREFIX + load.payload.len())).max(1) as u64);
+        let batch = flight.room(load).await.min(most);
         scratch.clear();
         (0..batch).for_each(|_| frames::push(scratch, &load.payload));
-        flight.sent.set(flight.sent.get() + batch);
-        flight
-            .batches
-            .borrow_mut()
-            .push_back((Instant::now(), flight.sent.get()));
-        flight.more.notify_one();
+        flight.sends(batch);
         writer.write_all(scratch).await?;
         writer.flush().await?;
     }
-    flight.closed.set(true);
-    flight.more.notify_one();
+    flight.close();
     Ok(())
 }
 
@@ -286,33 +259,15 @@ async fn receive_all<S: Stream>(
     flight: &Flight,
 ) -> io::Result<Samples> {
     let mut samples = Samples::with_capacity(1 << 16);
-    loop {
-        if flight.received.get() == flight.sent.get() {
-            if flight.closed.get() {
-                return Ok(samples);
-            }
-            flight.more.notified().await;
-            continue;
-        }
+    while flight.owes_more().await {
         fill(frames, reader).await?;
-        let mut received = flight.received.get();
         while let Some(answer) = frames.next() {
             same_length(answer, &load.payload)?;
-            received += 1;
-            let mut batches = flight.batches.borrow_mut();
-            let Some((began, last)) = batches.front().copied() else {
-                continue;
-            };
-            if received.is_multiple_of(load.calls_per_sample() as u64) {
-                samples.push(sample(began));
-            }
-            if received == last {
-                batches.pop_front();
-            }
+            flight.came(load, &mut samples);
         }
-        flight.received.set(received);
-        flight.room.notify_one();
+        flight.make_room();
     }
+    Ok(samples)
 }
 
 async fn fill<R: tokio::io::AsyncRead + Unpin>(frames: &mut Frames, reader: &mut R) -> io::Result<()> {

@@ -65,8 +65,8 @@ pub(super) async fn connect_idle(address: &Address) -> Result<Box<dyn Any>, Fail
 
 async fn open(address: &Address) -> Result<TonicClient, Failure> {
     let uri = match address {
-        Address::Tcp(address) => format!("http://{address}"),
         Address::Uds(path) => format!("unix://{}", path.display()),
+        other => format!("http://{}", other.port()?),
     };
     let channel = Endpoint::from_shared(uri)
         .map_err(Failure::of("tonic"))?

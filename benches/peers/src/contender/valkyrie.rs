@@ -4,20 +4,23 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use valkyrie::security::time::UnixTime;
+use valkyrie::security::trust::FirstUse;
+use valkyrie::security::{Identity, Live, Security, Trust};
 use valkyrie::{AccessPolicy, Connection, Endpoint, Message, Method, PlainRule, Services};
 
 use super::{Client, Ready, Running};
-use crate::address::{Address, Socket};
+use crate::address::{Address, Site, Socket};
 use crate::failure::Failure;
 use crate::frames;
 use crate::load::{Caller, Done, Load, call_once, closed_loop};
 use crate::scenario::Shape;
 
 /// Listens with an endpoint and waits for the end of the process.
-pub(super) async fn serve(socket: Socket, ready: Ready, protection: Protection) -> Result<(), Failure> {
+pub(super) async fn serve(site: Site, ready: Ready, protection: Protection) -> Result<(), Failure> {
     let services = Services::builder()
         .unary(SERVICE, ECHO, |_, payload: Bytes| async move { Ok(payload) })
         .stream(SERVICE, SINK, |_, mut send, mut recv| async move {
@@ -34,23 +37,13 @@ pub(super) async fn serve(socket: Socket, ready: Ready, protection: Protection) 
         .build()
         .map_err(Failure::of(NAME))?;
     let endpoint = endpoint(services, protection)?;
-    let address = match socket {
-        Socket::Tcp => {
-            let bound = endpoint
-                .listen("tcp://127.0.0.1:0")
-                .await
-                .map_err(Failure::of(NAME))?;
-            bound.to_string().parse()?
-        }
-        Socket::Uds => {
-            let address = Address::Uds(frames::free_path());
-            endpoint
-                .listen(&address.to_string())
-                .await
-                .map_err(Failure::of(NAME))?;
-            address
-        }
+    let wanted = match site.socket {
+        Socket::Uds => Address::Uds(frames::free_path()).to_string(),
+        Socket::Redis => Address::Broker(site.broker()?, format!("peers-{}", std::process::id())).to_string(),
+        socket => format!("{socket}://127.0.0.1:0"),
     };
+    let bound = endpoint.listen(&wanted).await.map_err(Failure::of(NAME))?;
+    let address = bound.to_string().parse()?;
     ready(address);
     std::future::pending().await
 }
@@ -66,10 +59,22 @@ fn endpoint(services: Services, protection: Protection) -> Result<Endpoint, Fail
     let builder = valkyrie::endpoint().services(services);
     let builder = match protection {
         Protection::Plain => builder.plain(PlainRule::Always),
-        // Both make an identity of their own and meet on loopback, where first use is trusted.
-        Protection::Sealed => builder.policy(AccessPolicy::allow_authenticated()),
+        Protection::Sealed => builder
+            .security(stranger()?)
+            .on_first_use(|_| {})
+            .policy(AccessPolicy::allow_authenticated()),
     };
     builder.build().map_err(Failure::of(NAME))
+}
+
+/// An identity of one's own, and trust in whoever is met first. Without this an endpoint has both too, but trusts so within the
+/// machine alone, and what a proxy or a broker may have brought is not.
+fn stranger() -> Result<Security, Failure> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let identity = Identity::generate("peers", UnixTime::from_secs(now.as_secs()));
+    let trust = Trust::default().with_first_use(FirstUse::Anywhere);
+    let identity = identity.map_err(Failure::of(NAME))?;
+    Ok(Security::new(Live::new(identity), Live::new(trust)))
 }
 
 /// Opens one connection.
