@@ -13,7 +13,7 @@ use bytes::BytesMut;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Sleep;
 use valkyrie_frame::{ErrorCode, Kind};
-use valkyrie_proto::{CloseReason, Failure, Incoming, Opened};
+use valkyrie_proto::{CloseReason, Failure, Incoming, LaneSet, Opened};
 use valkyrie_security::policy::Grant;
 use valkyrie_transport::Lane;
 
@@ -48,6 +48,8 @@ struct Round {
     begun_bytes: usize,
     /// When the last round began.
     now: Option<Instant>,
+    /// Lanes that had nothing more, which will wake the driver when they do.
+    quiet: LaneSet,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +98,7 @@ impl Driver {
             input: link.take_input(),
             begun_bytes: 0,
             now: None,
+            quiet: LaneSet::NONE,
         };
         if let Some(channel) = &mut link.channel {
             channel.begin_pass();
@@ -139,16 +142,17 @@ impl Driver {
             _ => Poll::Pending,
         };
         let more_lanes = link.lanes.is_some();
-        if read.is_pending() && round.now.is_some() && !link.failed && !more_lanes {
+        let again = round.now.is_some() && !link.failed;
+        if read.is_pending() && again && !more_lanes {
             // The round before this one did everything else.
             return true;
         }
         let now = clock::now();
         round.now = Some(now);
-        let any = more_lanes
-            && self
-                .shared
-                .read_lanes(link, cx, now, &mut pass.wakers, &mut pass.arrivals);
+        let any = more_lanes && self.shared.read_lanes(link, cx, now, &mut round.quiet, pass);
+        if read.is_pending() && again && !any && !link.failed {
+            return true;
+        }
         let fault = match (&read, &mut link.channel) {
             (Poll::Ready(Ok(1..)), Some(channel)) => channel.open(now, &mut round.input).err(),
             _ => None,

@@ -11,9 +11,8 @@ use valkyrie_frame::{Batch, Class};
 use valkyrie_proto::LaneSet;
 use valkyrie_transport::{Lane, Link};
 
-use crate::core::Arrivals;
 use crate::shared::{BATCH_BYTES_MAX, LinkState, Shared, Transmitted, write_out};
-use crate::worker;
+use crate::worker::{self, Pass};
 
 /// The lanes of a link beyond the first.
 pub(crate) struct Lanes {
@@ -131,14 +130,14 @@ impl Shared {
         Poll::Ready(Transmitted::Some)
     }
 
-    /// Reads once from each lane but the first, and hands on what came. `true` when something did.
+    /// Reads once from each lane but the first that is not `quiet`, and hands on what came. `true` when something did.
     pub(crate) fn read_lanes(
         &self,
         state: &mut LinkState,
         cx: &mut TaskContext<'_>,
         now: Instant,
-        wakers: &mut Vec<Waker>,
-        arrivals: &mut Arrivals,
+        quiet: &mut LaneSet,
+        pass: &mut Pass,
     ) -> bool {
         let (Some(link), Some(lanes)) = (&mut state.link, &mut state.lanes) else {
             return false;
@@ -149,7 +148,7 @@ impl Shared {
         }
         let mut any = false;
         for lane in 1..lanes.count {
-            if lanes.has_ended(lane) || state.deaf {
+            if quiet.contains(lane) || lanes.has_ended(lane) || state.deaf {
                 continue;
             }
             let kept = &mut lanes.input[usize::from(lane)];
@@ -160,7 +159,7 @@ impl Shared {
             };
             let read = link.poll_read(cx, Lane(lane), &mut input);
             match read {
-                Poll::Pending => {}
+                Poll::Pending => *quiet = quiet.with(lane),
                 Poll::Ready(Ok(1..)) => {
                     any = true;
                     let mut core = self.lock();
@@ -168,7 +167,7 @@ impl Shared {
                     if core.session.handle_lane_input(now, lane, &mut input).is_err() {
                         state.deaf = true;
                     }
-                    core.pump(wakers, arrivals);
+                    core.pump(&mut pass.wakers, &mut pass.arrivals);
                 }
                 Poll::Ready(_) => {
                     any = true;
@@ -177,7 +176,7 @@ impl Shared {
                     if !core.session.is_lane_closed(lane) {
                         state.deaf = true;
                         core.session.handle_link_lost(now);
-                        core.pump(wakers, arrivals);
+                        core.pump(&mut pass.wakers, &mut pass.arrivals);
                     }
                 }
             }
