@@ -222,7 +222,10 @@ impl Wire {
         if is_end {
             state.close = Close::Said;
         }
-        self.tell_all(state);
+        // That a packet was published is news to nobody: who waited for its place was told when it was taken.
+        if is_end || listeners == 0 {
+            self.tell_all(state);
+        }
     }
 
     pub(crate) fn poll_read(&self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {

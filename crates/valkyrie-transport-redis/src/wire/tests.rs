@@ -1,7 +1,9 @@
 //! What one end says and believes, without a broker: both ends' packets are carried by hand.
 
 use std::io::IoSlice;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -95,6 +97,27 @@ async fn what_is_not_published_yet_is_bounded() {
         "all of it in one packet"
     );
     assert!(write(&here, b"x").is_ready());
+}
+
+#[tokio::test]
+async fn that_a_packet_was_heard_wakes_nobody() {
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let (here, there, woken) = (end(), end(), Arc::new(Woken::default()));
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut cx = Context::from_waker(&waker);
+    assert!(here.poll_read(&mut cx, &mut BytesMut::new()).is_pending());
+    assert!(write(&here, b"asked").is_ready());
+    assert!(published(&here).is_some());
+    assert!(!woken.0.load(Ordering::Relaxed), "the reader has nothing to read");
+    assert!(write(&there, b"answered").is_ready());
+    carry(&there, &here);
+    assert!(woken.0.load(Ordering::Relaxed));
 }
 
 #[tokio::test]
