@@ -74,6 +74,9 @@ impl Dialer {
         match self.inner.while_down {
             WhileDown::Fail => self.current().unwrap_or(Err(DialerError::Down)),
             WhileDown::Wait(longest) => {
+                if let Some(current) = self.current() {
+                    return current;
+                }
                 let inherited = clock::allowance(Some(longest), clock::now()).1.unwrap_or(longest);
                 tokio::time::timeout(inherited, self.wait_up())
                     .await

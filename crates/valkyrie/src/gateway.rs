@@ -22,7 +22,7 @@
 //! # Ok(()) }
 //! ```
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -34,8 +34,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 use valkyrie_endpoint::{
-    BuildError, ConnectError, Connection, Dialer, Endpoint, EndpointBuilder, ErrorCode, Expect, ListenError,
-    Locator, Message, RecvError, RecvStream, Redial, Security, Services,
+    BuildError, CallError, ConnectError, Connection, Dialer, Endpoint, EndpointBuilder, ErrorCode, Expect,
+    ListenError, Locator, Message, Method, RecvError, RecvStream, Redial, Security, Services,
 };
 use valkyrie_security::identity::{Fingerprint, IdentityError};
 use valkyrie_security::trust::{self, TrustFileFault};
@@ -52,6 +52,7 @@ pub use valkyrie_transport_http::gateway::*;
 #[derive(Debug)]
 pub struct Node {
     services: Services,
+    known: HashMap<String, HashMap<String, Known>>,
     /// Where it listens, which is within this value.
     acceptor: Endpoint,
     memory: MemTransport,
@@ -63,6 +64,13 @@ pub struct Node {
     bearers: Mutex<VecDeque<Bearer>>,
     /// How many are being dialled.
     dialling: Semaphore,
+}
+
+/// A method that is served, put into words once.
+#[derive(Debug)]
+struct Known {
+    method: Method,
+    shape: valkyrie_endpoint::Shape,
 }
 
 #[derive(Debug)]
@@ -120,8 +128,17 @@ impl Node {
             Security::new(Live::new(caller), Live::new(Trust::default())),
         )?
         .dialer_expecting(&place, Expect::Fingerprint(fingerprint), Redial::default())?;
+        let mut known = HashMap::<_, HashMap<_, _>>::new();
+        for (service, name, shape) in acceptor.services().routes() {
+            // What is served has a name that can be called.
+            if let Ok(method) = Method::new(service, name) {
+                let methods = known.entry(service.to_owned()).or_default();
+                methods.insert(name.to_owned(), Known { method, shape });
+            }
+        }
         Ok(Self {
             services: acceptor.services().clone(),
+            known,
             acceptor,
             memory,
             place,
@@ -184,10 +201,16 @@ impl Node {
         Some(connection)
     }
 
-    fn shape(&self, service: &str, method: &str) -> Option<valkyrie_endpoint::Shape> {
-        let mut routes = self.services.routes();
-        let route = routes.find(|route| (route.0, route.1) == (service, method))?;
-        Some(route.2)
+    /// What is asked for, and how it answers if it is served here. What is not is the node's to refuse.
+    fn find(&self, asked: &Asked) -> Result<(Method, Option<valkyrie_endpoint::Shape>), Failure> {
+        let methods = self.known.get(&asked.service);
+        if let Some(known) = methods.and_then(|methods| methods.get(&asked.method)) {
+            return Ok((known.method.clone(), Some(known.shape)));
+        }
+        match Method::new(&asked.service, &asked.method) {
+            Ok(method) => Ok((method, None)),
+            Err(error) => Err(failure(CallError::from(error).into())),
+        }
     }
 }
 
@@ -195,8 +218,8 @@ impl Upstream for Node {
     fn call(&self, asked: Asked) -> BoxFuture<'_, Result<Bytes, Failure>> {
         Box::pin(async move {
             let connection = self.connection(asked.metadata.token.as_ref()).await?;
-            let method = (&*asked.service, &*asked.method);
-            if self.shape(method.0, method.1) == Some(valkyrie_endpoint::Shape::Notify) {
+            let (method, shape) = self.find(&asked)?;
+            if shape == Some(valkyrie_endpoint::Shape::Notify) {
                 let sent = connection.notify(method, asked.body).await;
                 return sent.map(|()| Bytes::new()).map_err(|error| failure(error.into()));
             }
@@ -204,21 +227,21 @@ impl Upstream for Node {
             if let Some(context) = asked.metadata.trace_context {
                 call = call.trace_context(&context);
             }
-            call.await.map_err(|error| failure(error.into()))
+            let answer = call.await.map_err(|error| failure(error.into()))?;
+            Ok(loose(answer))
         })
     }
 
     fn stream(&self, asked: Asked) -> BoxFuture<'_, Result<Box<dyn Replies>, Failure>> {
         Box::pin(async move {
-            if self.shape(&asked.service, &asked.method) == Some(valkyrie_endpoint::Shape::Unary) {
+            let (method, shape) = self.find(&asked)?;
+            if shape == Some(valkyrie_endpoint::Shape::Unary) {
                 // One answer is a stream of one.
                 let answer = self.call(asked).await?;
                 return Ok(Box::new(Once(Some(answer))) as Box<dyn Replies>);
             }
             let connection = self.connection(asked.metadata.token.as_ref()).await?;
-            let mut open = connection
-                .open((&*asked.service, &*asked.method))
-                .timeout(asked.timeout);
+            let mut open = connection.open(method).timeout(asked.timeout);
             if let Some(context) = asked.metadata.trace_context {
                 open = open.trace_context(&context);
             }
@@ -307,6 +330,15 @@ fn fingerprint_of(identity: &Identity) -> Fingerprint {
         .expect("a generated identity has a fingerprint")
 }
 
+/// An answer that does not hold the buffer that it was read into, which would be taken anew for every few answers while HTTP
+/// clients take theirs. A large one has most of its buffer to itself.
+fn loose(answer: Bytes) -> Bytes {
+    if answer.len() <= LOOSE_BYTES_MAX {
+        return Bytes::copy_from_slice(&answer);
+    }
+    answer
+}
+
 fn failure(failure: valkyrie_endpoint::Failure) -> Failure {
     let mut translated = Failure::new(failure.code, failure.text.to_string());
     if failure.retry_after_ms > 0 {
@@ -318,6 +350,9 @@ fn failure(failure: valkyrie_endpoint::Failure) -> Failure {
 fn internal(error: &dyn std::error::Error) -> Failure {
     Failure::new(ErrorCode::INTERNAL, error.to_string())
 }
+
+/// The largest answer that is copied: the size up to which the session copies messages too.
+const LOOSE_BYTES_MAX: usize = 1024;
 
 /// The name and the role of clients without a token.
 const NAME: &str = "gateway";

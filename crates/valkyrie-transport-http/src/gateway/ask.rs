@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderName};
 use valkyrie_frame::ErrorCode;
 
 use super::upstream::{BearerToken, Failure, Metadata};
@@ -12,13 +12,13 @@ use super::upstream::{BearerToken, Failure, Metadata};
 pub(super) fn metadata(headers: &HeaderMap) -> Result<Metadata, Failure> {
     Ok(Metadata {
         // A traceparent that makes no sense is no reason to refuse a call: the specification has it ignored.
-        trace_context: text(headers, "traceparent").and_then(trace_context),
+        trace_context: text(headers, &TRACEPARENT).and_then(trace_context),
         token: token(headers)?,
-        content_type: text(headers, CONTENT_TYPE.as_str()).map(str::to_owned),
+        content_type: text(headers, &CONTENT_TYPE).map(str::to_owned),
     })
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
@@ -47,9 +47,9 @@ fn token(headers: &HeaderMap) -> Result<Option<BearerToken>, Failure> {
 /// How long the client waits.
 //= protocol/transports.md#gateway
 pub(super) fn timeout(headers: &HeaderMap) -> Result<Duration, Failure> {
-    let timeout = if let Some(value) = headers.get("valkyrie-timeout") {
+    let timeout = if let Some(value) = headers.get(&VALKYRIE_TIMEOUT) {
         value.to_str().ok().and_then(plain_timeout)
-    } else if let Some(value) = headers.get("grpc-timeout") {
+    } else if let Some(value) = headers.get(&GRPC_TIMEOUT) {
         value.to_str().ok().and_then(grpc_timeout)
     } else {
         return Ok(TIMEOUT_DEFAULT);
@@ -140,6 +140,10 @@ pub(super) fn wants_events(headers: &HeaderMap) -> bool {
         })
     })
 }
+
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static VALKYRIE_TIMEOUT: HeaderName = HeaderName::from_static("valkyrie-timeout");
+static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// How long a call may take whose client does not say.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody, to_bytes};
+use axum::body::HttpBody;
 use axum::http::StatusCode;
 use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
 
 /// A body that did not arrive.
@@ -14,7 +15,11 @@ pub(super) struct NoBody {
     pub(super) why: String,
 }
 
-pub(super) async fn read(body: Body, bytes_max: usize, time_max: Duration) -> Result<Bytes, NoBody> {
+pub(super) async fn read<B>(body: B, bytes_max: usize, time_max: Duration) -> Result<Bytes, NoBody>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<axum::BoxError>,
+{
     let hint = body.size_hint();
     if hint.upper() == Some(0) {
         return Ok(Bytes::new());
@@ -27,9 +32,9 @@ pub(super) async fn read(body: Body, bytes_max: usize, time_max: Duration) -> Re
     if hint.lower() > bytes_max as u64 {
         return Err(too_large());
     }
-    match timeout(time_max, to_bytes(body, bytes_max)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_too_long(&error) => Err(too_large()),
+    match timeout(time_max, Limited::new(body, bytes_max).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if is_too_long(&*error) => Err(too_large()),
         Ok(Err(_)) => Err(NoBody {
             status: StatusCode::BAD_REQUEST,
             why: "the body ended in the middle".to_owned(),
@@ -44,7 +49,7 @@ pub(super) async fn read(body: Body, bytes_max: usize, time_max: Duration) -> Re
 fn is_too_long(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut error = Some(error);
     while let Some(each) = error {
-        if each.is::<http_body_util::LengthLimitError>() {
+        if each.is::<LengthLimitError>() {
             return true;
         }
         error = each.source();

@@ -4,11 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::body::{Body, HttpBody};
+use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderValue, Method, Response, StatusCode};
+use axum::http::{HeaderValue, Method, Request, Response, StatusCode};
 use axum::routing::{any, get};
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
 use tokio::time::{Instant, timeout_at};
 use valkyrie_frame::ErrorCode;
 
@@ -18,23 +22,68 @@ use super::origin::{self, Page};
 use super::upstream::{Asked, Failure};
 use super::{ask, body, events, openapi};
 
+/// Where a request goes.
+pub(super) struct Routes {
+    gateway: Arc<Gateway>,
+    router: Router,
+}
+
+impl Routes {
+    pub(super) fn new(gateway: Gateway) -> Self {
+        let gateway = Arc::new(gateway);
+        Self {
+            router: router(Arc::clone(&gateway)),
+            gateway,
+        }
+    }
+
+    /// The answer to a request. Calls, of which there are many, go past axum's table and the boxes that its handlers come in;
+    /// everything else is axum's, and so are calls whose names have to be decoded first.
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        if let Some(names) = plain_names(request.uri().path()) {
+            return respond(&self.gateway, Some(names), request).await;
+        }
+        let router = TowerToHyperService::new(self.router.clone());
+        let answered = Box::pin(router.call(request)).await;
+        answered.unwrap_or_else(|never| match never {})
+    }
+}
+
+/// The service and the method in the path of a call that has no escapes.
+fn plain_names(path: &str) -> Option<(String, String)> {
+    let (service, method) = path.strip_prefix(CALLS)?.split_once('/')?;
+    let plain = !service.is_empty() && !method.is_empty() && !method.contains('/') && !path.contains('%');
+    plain.then(|| (service.to_owned(), method.to_owned()))
+}
+
+const CALLS: &str = "/v2/call/";
+
 /// What axum is to do.
-pub(super) fn router(gateway: Gateway) -> Router {
+fn router(gateway: Arc<Gateway>) -> Router {
     Router::new()
         .route("/v2/call/{service}/{method}", any(call))
         .route("/healthz", get(healthz).fallback(get_only))
         .route("/readyz", get(readyz).fallback(get_only))
         .route("/openapi.json", get(openapi).fallback(get_only))
         .fallback(nothing)
-        .with_state(Arc::new(gateway))
+        .with_state(gateway)
 }
 
-//= protocol/transports.md#gateway
 async fn call(
     State(gateway): State<Arc<Gateway>>,
     names: Result<Path<(String, String)>, axum::extract::rejection::PathRejection>,
-    request: Request,
+    request: Request<Body>,
 ) -> Response<Body> {
+    respond(&gateway, names.ok().map(|Path(names)| names), request).await
+}
+
+/// The answer to a call; without names, they are not UTF-8.
+//= protocol/transports.md#gateway
+async fn respond<B>(gateway: &Gateway, names: Option<(String, String)>, request: Request<B>) -> Response<Body>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<axum::BoxError>,
+{
     let page = origin::page(request.headers(), request.uri(), &gateway.origins);
     if page == Page::Refused {
         let why = "pages of this origin may not call; whoever runs the gateway can allow it";
@@ -45,14 +94,18 @@ async fn call(
     }
     let mut response = match names {
         _ if request.method() != Method::POST => answer::not_allowed("POST, OPTIONS"),
-        Ok(Path((service, method))) => make(&gateway, service, method, request).await,
-        Err(_) => answer::refusal(StatusCode::BAD_REQUEST, "the names in the path are not UTF-8"),
+        Some((service, method)) => make(gateway, service, method, request).await,
+        None => answer::refusal(StatusCode::BAD_REQUEST, "the names in the path are not UTF-8"),
     };
     origin::tell(&page, &mut response);
     response
 }
 
-async fn make(gateway: &Gateway, service: String, method: String, request: Request) -> Response<Body> {
+async fn make<B>(gateway: &Gateway, service: String, method: String, request: Request<B>) -> Response<Body>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<axum::BoxError>,
+{
     let headers = request.headers();
     let wants_events = ask::wants_events(headers);
     let (metadata, timeout) = match (ask::metadata(headers), ask::timeout(headers)) {
@@ -112,7 +165,7 @@ async fn readyz(State(gateway): State<Arc<Gateway>>) -> Response<Body> {
     }
 }
 
-async fn openapi(State(gateway): State<Arc<Gateway>>, request: Request) -> Response<Body> {
+async fn openapi(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> Response<Body> {
     let page = origin::page(request.headers(), request.uri(), &gateway.origins);
     let document = openapi::document(&gateway.upstream.describe());
     let mut response = said(document.to_string(), JSON);

@@ -1,20 +1,20 @@
 //! Listening and serving: a task for each connection, bounded in number and in how slow it may be.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::service::{Service as _, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -24,7 +24,7 @@ use valkyrie_transport::tls::Certificates;
 use valkyrie_transport::{Locator, TransportError};
 
 use super::options::{DRAIN_TIME_MAX, Gateway, STREAMS_MAX};
-use super::routes::router;
+use super::routes::Routes;
 use super::watch::{Call, UnderWay, Watched};
 use crate::conn::HEAD_BYTES_MAX;
 use crate::dial::ACCEPTOR_ALPN;
@@ -84,7 +84,7 @@ impl GatewayServer {
     pub async fn run(self, until: impl Future<Output = ()>) {
         let (ending, ends) = watch::channel(());
         let serving = Serving {
-            router: router(self.gateway.clone()),
+            routes: Arc::new(Routes::new(self.gateway.clone())),
             builder: builder(&self.gateway),
             tls: self.tls,
             head_time_max: self.gateway.head_time_max,
@@ -134,7 +134,7 @@ impl fmt::Debug for GatewayServer {
 /// What every connection shares.
 #[derive(Clone)]
 struct Serving {
-    router: Router,
+    routes: Arc<Routes>,
     builder: Builder<TokioExecutor>,
     tls: Option<TlsAcceptor>,
     head_time_max: Duration,
@@ -154,11 +154,12 @@ impl Serving {
         };
         let under_way = UnderWay::default();
         let stream = Watched::new(stream, under_way.clone(), self.idle_time_max);
-        let router = TowerToHyperService::new(self.router);
+        let routes = self.routes;
         let service = service_fn(move |request: Request<Incoming>| {
             let call = under_way.begin();
-            let answered = router.call(request);
-            async move { answered.await.map(|response| keep(response, call)) }
+            let routes = Arc::clone(&routes);
+            // Boxed, because hyper moves it several times before it is first polled, and it is large.
+            Box::pin(async move { Ok::<_, Infallible>(keep(routes.answer(request).await, call)) })
         });
         let mut ends = self.ends;
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
