@@ -4,6 +4,5 @@ mod opening;
 mod peers;
 mod raw;
 mod rude;
-#[allow(unreachable_pub)]
 #[path = "../tests/support/mod.rs"]
 mod support;

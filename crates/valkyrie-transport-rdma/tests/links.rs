@@ -10,7 +10,7 @@ use std::process::Stdio;
 use bytes::BytesMut;
 use support::{anywhere, device};
 use tokio::process::Command;
-use valkyrie_transport::{Capabilities, Lane, Link, Listener, Transport, TransportError, accept};
+use valkyrie_transport::{Capabilities, Lane, Link, Transport, TransportError, accept};
 use valkyrie_transport_rdma::RdmaTransport;
 
 async fn pair(dials: RdmaTransport, listens: RdmaTransport) -> Option<(Box<dyn Link>, Box<dyn Link>)> {

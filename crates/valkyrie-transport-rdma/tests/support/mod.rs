@@ -8,7 +8,7 @@ use valkyrie_transport::Locator;
 
 /// The address of an RDMA device of this machine. Without one nothing is tested, and that is said, unless
 /// `VALKYRIE_RDMA_REQUIRED` is set: then it is a failure.
-pub fn device() -> Option<IpAddr> {
+pub(crate) fn device() -> Option<IpAddr> {
     let found = addresses().next();
     if found.is_none() {
         let required = std::env::var_os("VALKYRIE_RDMA_REQUIRED").is_some();
@@ -22,11 +22,11 @@ pub fn device() -> Option<IpAddr> {
 }
 
 /// Where to listen: any free port of that address.
-pub fn anywhere(address: IpAddr) -> Locator {
+pub(crate) fn anywhere(address: IpAddr) -> Locator {
     at(address, 0)
 }
 
-pub fn at(address: IpAddr, port: u16) -> Locator {
+pub(crate) fn at(address: IpAddr, port: u16) -> Locator {
     let place = std::net::SocketAddr::new(address, port);
     Locator::new("rdma", &place.to_string()).expect("an address and a port make a locator")
 }
