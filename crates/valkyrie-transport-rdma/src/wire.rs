@@ -101,7 +101,7 @@ impl Fields<'_> {
     }
 }
 
-/// Why private data is not a [`Hello`]. The peer is at fault, and nothing was set up for it.
+/// Why private data is not what a link begins with. The peer is at fault, and nothing was set up for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HelloError {
