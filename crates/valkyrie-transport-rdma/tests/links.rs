@@ -85,7 +85,7 @@ async fn large_transfers_both_ways_at_once_are_exact() {
     let Some((a, b)) = pair(RdmaTransport::new(), RdmaTransport::new()).await else {
         return;
     };
-    let total = 8 * 1024 * 1024;
+    let total = 3 * 1024 * 1024;
     let (a, b) = (
         tokio::spawn(exchange(a, total, 200_000)),
         tokio::spawn(exchange(b, total, 90_000)),

@@ -10,7 +10,8 @@ use crate::tools;
 /// The program, and Debian's package of it.
 const QEMU: (&str, &str) = ("qemu-system-x86_64", "qemu-system-x86");
 
-/// Everything from power-on. It takes two minutes or three on two busy cores.
+/// Everything from power-on. Its programs take some three minutes of processor time, several times as long on two cores with much other
+/// work.
 const LIMIT: Duration = Duration::from_secs(20 * 60);
 
 /// Which accelerator is used: none but the emulator, unless `VALKYRIE_VM_ACCEL` names another. KVM within a virtual machine
