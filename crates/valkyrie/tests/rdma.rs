@@ -114,6 +114,10 @@ async fn a_session_goes_on_over_tcp_when_its_rdma_link_breaks() {
         }
         assert_eq!(next, wanted);
         sender.await.expect("it does not panic");
+        // All of the stream may have been on its way already; this was not.
+        let reverse = Method::new("text", "reverse").expect("a method");
+        let answer = connection.call(&reverse, "abc").await.expect("it goes on");
+        assert_eq!(answer, "cba");
         let link = connection.link();
         assert!(link.peer.starts_with("tcp"), "{}", link.peer);
         assert!(link.resumes >= 1);
