@@ -60,7 +60,9 @@ async fn round(address: std::net::IpAddr, count: usize) {
     let locator = listener.locator().clone();
     let mut links: Vec<[Box<dyn Link>; 2]> = Vec::new();
     for _ in 0..count {
-        let dialled = RdmaTransport::new().dial(&locator).await.unwrap();
+        // An emulated machine on a busy one may take its time.
+        let patient = RdmaTransport::new().with_connect_timeout(std::time::Duration::from_secs(60));
+        let dialled = patient.dial(&locator).await.unwrap();
         links.push([dialled, accept(&mut *listener).await.unwrap()]);
     }
     for (index, [a, b]) in links.iter_mut().enumerate() {
