@@ -51,11 +51,13 @@ impl Board {
     }
 
     /// Tells everybody that there will be no later state.
+    #[cfg(feature = "embedded")]
     pub(crate) fn fail(&self, failure: StoreError) {
         self.bell.send_modify(|bell| bell.failure = Some(failure));
     }
 
     /// Why there will be no later state, if there will not.
+    #[cfg(feature = "embedded")]
     pub(crate) fn failure(&self) -> Option<StoreError> {
         self.bell.borrow().failure.clone()
     }
