@@ -89,7 +89,8 @@ impl FromStr for LabelExpr {
     }
 }
 
-/// A text that parses to the same expression. Names and values are quoted, so that none is taken for a keyword.
+/// A text that parses to the same expression. Names and values are quoted, so that none is taken for a keyword; parentheses stand
+/// only where the meaning needs them, so that nothing is deeper or longer than the text it was read from.
 impl fmt::Display for LabelExpr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write(&self.0, f)
@@ -105,29 +106,48 @@ impl fmt::Debug for LabelExpr {
 fn write(node: &Node, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match node {
         Node::Test(LabelTest::Has(name)) => write!(f, "\"{name}\""),
-        Node::Test(LabelTest::In(name, values)) => write_values(f, name, "in", values),
-        Node::Test(LabelTest::NotIn(name, values)) => write_values(f, name, "not in", values),
+        Node::Test(LabelTest::In(name, values)) => write_values(f, name, "=", "in", values),
+        Node::Test(LabelTest::NotIn(name, values)) => write_values(f, name, "!=", "not in", values),
         Node::Not(node) => {
             f.write_str("not ")?;
-            write_part(node, f)
+            write_part(node, Binds::NOT, f)
         }
-        Node::All(nodes) => write_joined(nodes, " and ", f),
-        Node::Any(nodes) => write_joined(nodes, " or ", f),
+        Node::All(nodes) => write_joined(nodes, " and ", Binds::AND, f),
+        Node::Any(nodes) => write_joined(nodes, " or ", Binds::OR, f),
     }
 }
 
-fn write_joined(nodes: &[Node], between: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// How close the parts of a node are bound to each other: what binds no closer than what it stands in needs parentheses.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Binds(u8);
+
+impl Binds {
+    const OR: Self = Self(0);
+    const AND: Self = Self(1);
+    const NOT: Self = Self(2);
+
+    /// `not` stands before its part, so there is nothing to take apart in `not not a`; a test is of one piece.
+    fn of(node: &Node) -> Option<Self> {
+        match node {
+            Node::Test(_) | Node::Not(_) => None,
+            Node::All(_) => Some(Self::AND),
+            Node::Any(_) => Some(Self::OR),
+        }
+    }
+}
+
+fn write_joined(nodes: &[Node], between: &str, binds: Binds, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for (index, node) in nodes.iter().enumerate() {
         if index > 0 {
             f.write_str(between)?;
         }
-        write_part(node, f)?;
+        write_part(node, binds, f)?;
     }
     Ok(())
 }
 
-fn write_part(node: &Node, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    if let Node::Test(_) | Node::Not(_) = node {
+fn write_part(node: &Node, within: Binds, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if Binds::of(node).is_none_or(|binds| binds > within) {
         return write(node, f);
     }
     f.write_str("(")?;
@@ -135,8 +155,17 @@ fn write_part(node: &Node, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_str(")")
 }
 
-fn write_values(f: &mut fmt::Formatter<'_>, name: &Word, how: &str, values: &[LabelValue]) -> fmt::Result {
-    write!(f, "\"{name}\" {how} (")?;
+fn write_values(
+    f: &mut fmt::Formatter<'_>,
+    name: &Word,
+    one: &str,
+    several: &str,
+    values: &[LabelValue],
+) -> fmt::Result {
+    if let [value] = values {
+        return write!(f, "\"{name}\" {one} \"{value}\"");
+    }
+    write!(f, "\"{name}\" {several} (")?;
     for (index, value) in values.iter().enumerate() {
         let between = if index > 0 { ", " } else { "" };
         write!(f, "{between}\"{value}\"")?;

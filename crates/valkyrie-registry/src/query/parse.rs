@@ -4,9 +4,6 @@ use super::labels::{LabelTest, Node};
 use crate::agent::{LabelValue, Word, is_value_byte};
 
 pub(super) fn parse(text: &str) -> Result<Node, LabelExprError> {
-    if text.len() > EXPR_BYTES_MAX {
-        return Err(LabelExprError::at(1, LabelExprFault::TooLong(text.len())));
-    }
     let mut parser = Parser {
         tokens: scan(text)?,
         next: 0,
@@ -83,6 +80,9 @@ fn scan(text: &str) -> Result<Vec<(Token, usize)>, LabelExprError> {
             }
             c => return Err(LabelExprError::at(column, LabelExprFault::Character(c))),
         };
+        if tokens.len() == EXPR_TOKENS_MAX {
+            return Err(LabelExprError::at(column, LabelExprFault::TooLong));
+        }
         tokens.push((token, column));
     }
     Ok(tokens)
@@ -259,14 +259,15 @@ pub enum LabelExprFault {
     #[error("`{0}` cannot be the value of a label")]
     Value(String),
     /// Longer than anybody writes by hand.
-    #[error("the expression has {0} bytes, and at most {EXPR_BYTES_MAX} are allowed")]
-    TooLong(usize),
+    #[error("the expression is longer than {EXPR_TOKENS_MAX} words and signs")]
+    TooLong,
     /// Too many parentheses within each other.
     #[error("more than {DEPTH_MAX} parentheses or `not` within each other")]
     TooDeep,
 }
 
-/// Bytes of an expression: a screen of text.
-const EXPR_BYTES_MAX: usize = 4096;
+/// Words and signs of an expression: a screen of text. Not bytes, so that an expression which was read can always be written and
+/// read again: what is written has no more words and signs than what was read, but may have more bytes (`!` becomes `not`).
+const EXPR_TOKENS_MAX: usize = 1024;
 /// Parentheses within each other: far more than are understood, far less than a stack holds.
 const DEPTH_MAX: usize = 32;
