@@ -51,6 +51,15 @@ pub(crate) fn with_deadline<R>(deadline: Option<Instant>, body: impl FnOnce() ->
     body()
 }
 
+/// What is left of the deadline of the handler that this is called in, or nothing where there is none. Calls and streams begun
+/// in a handler keep to it by themselves; this is for what waits before it begins one. Meaningful only while a handler's future
+/// is being polled, not in tasks that it spawned.
+pub fn remaining() -> Option<Duration> {
+    DEADLINE
+        .get()
+        .map(|deadline| deadline.saturating_duration_since(now()))
+}
+
 /// What a call may take: the caller's own wish or what is left of the handler's deadline, the shorter; and the time that
 /// it counts from. Without either the clock is not read and `seen`, some recent time, does.
 #[inline]

@@ -293,6 +293,14 @@ impl Endpoint {
         }
     }
 
+    /// The places among these that this endpoint has a transport for, cheapest first; equals stay in the order given.
+    pub fn usable(&self, places: impl IntoIterator<Item = Locator>) -> Vec<Locator> {
+        let places = places.into_iter();
+        let mut usable: Vec<Locator> = places.filter(|place| self.inner.ways(place).is_ok()).collect();
+        usable.sort_by_key(mover::rank);
+        usable
+    }
+
     /// Keeps a connection to a place up: dials it, and dials it again whenever it is lost.
     ///
     /// # Errors

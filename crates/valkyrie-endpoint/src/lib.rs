@@ -55,6 +55,7 @@ mod worker;
 pub use audit::{AuditSink, SecurityStats};
 pub use builder::EndpointBuilder;
 pub use call::Call;
+pub use clock::remaining;
 pub use connection::{Connection, ConnectionStats, LinkInfo};
 pub use context::Context;
 pub use dialer::Dialer;

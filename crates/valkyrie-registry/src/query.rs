@@ -12,7 +12,7 @@ pub use self::parse::{LabelExprError, LabelExprFault};
 use crate::agent::{Description, Service, VersionRange, Word};
 
 /// Which agents, and which of their services. All that is said must hold; nothing said means everybody.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Query {
     name: Option<Word>,
     zone: Option<Word>,

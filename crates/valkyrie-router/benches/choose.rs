@@ -11,6 +11,7 @@ use valkyrie_transport::Capabilities;
 
 fn table(count: usize, now: Instant) -> Table {
     let ways = (0..count).map(|number| Way {
+        peer: (),
         locator: format!(
             "tcp://10.{}.{}.{}:7000",
             number >> 16,

@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut ways = Vec::new();
     for number in 0..10 {
         ways.push(Way {
+            peer: (),
             locator: format!("tcp://node-{number}:7000").parse()?,
             capabilities: Capabilities::default(),
             weight: 1,

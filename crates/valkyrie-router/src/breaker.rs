@@ -4,7 +4,7 @@
 //! that a peer that has just restarted is not met by everybody at once. Each time it fails again it is left alone for twice as
 //! long, up to a bound.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -54,6 +54,8 @@ pub struct Breaker {
     epoch: Instant,
     /// Nanoseconds after `epoch` until which it is open; zero when it has never been.
     open_until: AtomicU64,
+    /// There is something for a success to make good. Without it a success takes no lock.
+    blemished: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -70,6 +72,7 @@ impl Breaker {
             limits,
             epoch: now,
             open_until: AtomicU64::new(0),
+            blemished: AtomicBool::new(false),
             state: Mutex::default(),
         }
     }
@@ -94,11 +97,15 @@ impl Breaker {
 
     /// Something went well.
     pub fn succeeded(&self, now: Instant) {
+        if !self.blemished.load(Ordering::Relaxed) {
+            return;
+        }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.failures = 0;
         if self.admission(now) == Admission::Full {
             state.open_for = Duration::ZERO;
             self.open_until.store(0, Ordering::Relaxed);
+            self.blemished.store(false, Ordering::Relaxed);
         }
     }
 
@@ -106,6 +113,7 @@ impl Breaker {
     pub fn failed(&self, now: Instant) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.failures = state.failures.saturating_add(1);
+        self.blemished.store(true, Ordering::Relaxed);
         match self.admission(now) {
             Admission::Closed(_) => false,
             // Who has just been let back has no credit.
@@ -118,6 +126,7 @@ impl Breaker {
     pub fn open(&self, now: Instant) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.failures = 0;
+        self.blemished.store(true, Ordering::Relaxed);
         state.open_for = (state.open_for * 2)
             .max(self.limits.open_min)
             .min(self.limits.open_max);

@@ -1,20 +1,26 @@
-//! Which of many peers a message goes to, and which way: the part of routing that only decides.
+//! Which of many peers a message goes to, and which way.
 //!
-//! It does no I/O, reads no clock and holds no connection: `now` is an argument, and what it says is carried out by
-//! whoever asks. Nothing here finds peers or dials them yet; [`Table`] is given what there is.
+//! [`StreamRouter`] sends messages to targets: it follows a registry, keeps connections, retries what may be retried and goes
+//! around what fails. What it decides is decided by parts that do no I/O, read no clock and hold no connection; they can be used
+//! by themselves:
 //!
 //! - [`Needs`] says what a class asks of whatever carries it, and [`Needs::check`] refuses what cannot, by name.
 //! - [`Table`] holds the ways to a service and chooses one: [`Balance`] says how.
 //! - [`Load`] is how busy and how slow a way is; [`Breaker`] keeps messages from one that fails; [`RetryBudget`] keeps
 //!   retries from becoming the load.
 //!
-//! Read [`Table::choose`] first.
+//! - [`OutlierLimits`] says when a way stands out from the others, and [`Delays`] what delay answers keep below.
+//!
+//! Read [`StreamRouter::route`] first, or [`Table::choose`] for how one is chosen.
 
 mod balance;
 mod breaker;
 mod budget;
 mod load;
 mod needs;
+mod outliers;
+mod quantile;
+mod router;
 mod table;
 
 pub use balance::Balance;
@@ -22,4 +28,10 @@ pub use breaker::{Admission, Breaker, BreakerLimits};
 pub use budget::{RetryBudget, RetryBudgetLimits};
 pub use load::{InFlight, Load};
 pub use needs::{Capability, Needs, Unfit};
-pub use table::{RouteError, Table, WAYS_MAX, Way, WayId};
+pub use outliers::OutlierLimits;
+pub use quantile::Delays;
+pub use router::{
+    PublishError, Route, RouteStats, RoutedCall, RoutedError, RoutedNotify, RoutedOpen, Routing,
+    StreamRouter, StreamRouterBuilder, Target,
+};
+pub use table::{Aside, RouteError, Table, WAYS_MAX, Way, WayId};

@@ -100,6 +100,11 @@ pub struct InFlight {
 }
 
 impl InFlight {
+    /// Only now is it really sent: what came before, such as dialling, says nothing about how long answers take.
+    pub fn sent(&mut self, now: Instant) {
+        self.begun = now;
+    }
+
     /// It was answered, well or badly, after it had taken so long.
     pub fn answered(self, now: Instant) {
         let took = now.saturating_duration_since(self.begun);

@@ -77,6 +77,11 @@ impl Needs {
         self
     }
 
+    /// Whether more is asked than any link between two peers can do.
+    pub(crate) const fn is_particular(&self) -> bool {
+        self.secure || self.local || self.lanes_min > 1
+    }
+
     /// Whether something that can do this may carry it.
     ///
     /// # Errors

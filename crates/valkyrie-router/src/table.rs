@@ -8,6 +8,7 @@ use fastrand::Rng;
 use valkyrie_transport::{Capabilities, Locator};
 
 use crate::balance::{hash, mixed, pull};
+use crate::outliers::{self, Outcomes, OutlierLimits, Sample};
 use crate::{Admission, Balance, Breaker, BreakerLimits, InFlight, Load, Needs, Unfit};
 
 #[cfg(test)]
@@ -15,7 +16,9 @@ mod tests;
 
 /// A way to a service: a peer, and how it is reached.
 #[derive(Clone, Debug)]
-pub struct Way {
+pub struct Way<P = ()> {
+    /// Whom the caller finds there.
+    pub peer: P,
     /// Where.
     pub locator: Locator,
     /// What the link or bus can do.
@@ -33,9 +36,9 @@ pub struct WayId(u32);
 /// The ways to a service at one time. It is replaced when they change; what is known of a way that stays is taken along with
 /// [`Table::after`].
 #[derive(Debug)]
-pub struct Table {
+pub struct Table<P = ()> {
     /// Near ones first.
-    ways: Vec<Entry>,
+    ways: Vec<Entry<P>>,
     near: usize,
     limits: BreakerLimits,
     /// Weights added up, to find a turn by.
@@ -44,30 +47,43 @@ pub struct Table {
 }
 
 #[derive(Debug)]
-struct Entry {
-    way: Way,
+struct Entry<P> {
+    way: Way<P>,
     hash: u64,
     load: Arc<Load>,
     breaker: Arc<Breaker>,
+    outcomes: Arc<Outcomes>,
 }
 
-impl Table {
+/// Why whoever asks passes a way over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aside {
+    /// It cannot carry the message.
+    Unfit(Unfit),
+    /// It is not to be used before then.
+    Until(Instant),
+    /// Not for this message.
+    Tried,
+}
+
+impl<P> Table<P> {
     /// Of these ways, of which nothing is known yet.
     ///
     /// # Errors
     ///
     /// [`RouteError::TooMany`].
     pub fn new(
-        ways: impl IntoIterator<Item = Way>,
+        ways: impl IntoIterator<Item = Way<P>>,
         limits: BreakerLimits,
         now: Instant,
     ) -> Result<Self, RouteError> {
-        let mut entries: Vec<Entry> = ways
+        let mut entries: Vec<Entry<P>> = ways
             .into_iter()
             .map(|way| Entry {
                 hash: hash(way.locator.as_str().as_bytes()),
                 load: Arc::new(Load::new(now)),
                 breaker: Arc::new(Breaker::new(limits, now)),
+                outcomes: Arc::default(),
                 way,
             })
             .collect();
@@ -91,26 +107,33 @@ impl Table {
         })
     }
 
-    /// Of these ways, with what `earlier` knows of those that have been there.
+    /// Of these ways, with what `earlier` knows of those that have been there: the same peer at the same place. A peer
+    /// that has begun anew is another to whoever says so by `P`, and starts with a clean sheet.
     ///
     /// # Errors
     ///
     /// [`RouteError::TooMany`].
     pub fn after(
         earlier: &Self,
-        ways: impl IntoIterator<Item = Way>,
+        ways: impl IntoIterator<Item = Way<P>>,
         now: Instant,
-    ) -> Result<Self, RouteError> {
+    ) -> Result<Self, RouteError>
+    where
+        P: PartialEq,
+    {
         let mut table = Self::new(ways, earlier.limits, now)?;
-        let known: std::collections::HashMap<&Locator, &Entry> = earlier
+        let known: std::collections::HashMap<&Locator, &Entry<P>> = earlier
             .ways
             .iter()
             .map(|entry| (&entry.way.locator, entry))
             .collect();
         for entry in &mut table.ways {
-            if let Some(known) = known.get(&entry.way.locator) {
+            if let Some(known) = known.get(&entry.way.locator)
+                && known.way.peer == entry.way.peer
+            {
                 entry.load = Arc::clone(&known.load);
                 entry.breaker = Arc::clone(&known.breaker);
+                entry.outcomes = Arc::clone(&known.outcomes);
             }
         }
         Ok(table)
@@ -127,7 +150,7 @@ impl Table {
     }
 
     /// A way, if it is of this table.
-    pub fn way(&self, id: WayId) -> Option<&Way> {
+    pub fn way(&self, id: WayId) -> Option<&Way<P>> {
         self.entry(id).map(|entry| &entry.way)
     }
 
@@ -144,6 +167,7 @@ impl Table {
     /// Something that was sent this way went well.
     pub fn succeeded(&self, id: WayId, now: Instant) {
         if let Some(entry) = self.entry(id) {
+            entry.outcomes.note(true);
             entry.breaker.succeeded(now);
         }
     }
@@ -152,16 +176,32 @@ impl Table {
     /// are already: then what fails is not them.
     pub fn failed(&self, id: WayId, now: Instant) -> bool {
         let Some(entry) = self.entry(id) else { return false };
-        if !entry.breaker.failed(now) {
-            return false;
-        }
-        let open = |entry: &&Entry| matches!(entry.breaker.admission(now), Admission::Closed(_));
+        entry.outcomes.note(false);
+        entry.breaker.failed(now) && self.leave_alone(entry, now)
+    }
+
+    /// Leaves a way alone, unless half of them are already.
+    fn leave_alone(&self, entry: &Entry<P>, now: Instant) -> bool {
+        let open = |entry: &&Entry<P>| matches!(entry.breaker.admission(now), Admission::Closed(_));
         let others = self.ways.iter().filter(open).count();
-        if (others + 1) * OPEN_SHARE_INVERSE > self.ways.len() {
-            return false;
+        let may = (others + 1) * OPEN_SHARE_INVERSE <= self.ways.len();
+        if may {
+            entry.breaker.open(now);
         }
-        entry.breaker.open(now);
-        true
+        may
+    }
+
+    /// Looks at how the ways have done since it was last asked, and leaves those alone that stand out from the others; says how
+    /// many. Meant to be asked every ten seconds or so.
+    pub fn eject_outliers(&self, limits: &OutlierLimits, now: Instant) -> usize {
+        let samples: Vec<Sample> = self
+            .ways
+            .iter()
+            .map(|entry| entry.outcomes.take(entry.load.delay(now)))
+            .collect();
+        let standing_out = outliers::find(&samples, limits);
+        let entries = standing_out.into_iter().filter_map(|at| self.ways.get(at));
+        entries.filter(|entry| self.leave_alone(entry, now)).count()
     }
 
     /// Chooses a way for a message. Takes no lock and no memory; `rng` is the caller's.
@@ -179,32 +219,52 @@ impl Table {
         now: Instant,
         rng: &mut Rng,
     ) -> Result<WayId, RouteError> {
+        self.choose_where(needs, balance, key, now, rng, |_| Ok(()))
+    }
+
+    /// [`Table::choose`] among those that `admits` lets pass. It is asked about few ways and may be asked about one twice.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Table::choose`].
+    pub fn choose_where(
+        &self,
+        needs: &Needs,
+        balance: Balance,
+        key: Option<&[u8]>,
+        now: Instant,
+        rng: &mut Rng,
+        admits: impl Fn(&P) -> Result<(), Aside>,
+    ) -> Result<WayId, RouteError> {
         let (near, far) = self.ways.split_at(self.near);
+        let will_do = |entry: &Entry<P>, rng: &mut Rng| {
+            entry.will_do(needs, now, rng) && admits(&entry.way.peer).is_ok()
+        };
         let chosen = match (balance, key) {
-            (Balance::ByKey, Some(key)) => self.by_key(needs, key, now, rng),
-            (Balance::Weighted, _) => self.in_turn(needs, now, rng),
+            (Balance::ByKey, Some(key)) => self.by_key(key, rng, will_do),
+            (Balance::Weighted, _) => self.in_turn(rng, will_do),
             (Balance::LeastInFlight, _) => {
-                let least = |entry: &Entry| u64::from(entry.load.in_flight());
-                sampled(near, LEAST_OF, needs, now, rng, least)
-                    .or_else(|| Some(self.near + sampled(far, LEAST_OF, needs, now, rng, least)?))
+                let least = |entry: &Entry<P>| u64::from(entry.load.in_flight());
+                sampled(near, LEAST_OF, rng, will_do, least)
+                    .or_else(|| Some(self.near + sampled(far, LEAST_OF, rng, will_do, least)?))
             }
             _ => {
-                let cost = |entry: &Entry| entry.load.cost(now);
-                sampled(near, 2, needs, now, rng, cost)
-                    .or_else(|| Some(self.near + sampled(far, 2, needs, now, rng, cost)?))
+                let cost = |entry: &Entry<P>| entry.load.cost(now);
+                sampled(near, 2, rng, will_do, cost)
+                    .or_else(|| Some(self.near + sampled(far, 2, rng, will_do, cost)?))
             }
         };
         match chosen.and_then(|at| u32::try_from(at).ok()) {
             Some(at) => Ok(WayId(at)),
-            None => Err(self.why_none(needs, now)),
+            None => Err(self.why_none(needs, now, admits)),
         }
     }
 
-    fn entry(&self, id: WayId) -> Option<&Entry> {
+    fn entry(&self, id: WayId) -> Option<&Entry<P>> {
         self.ways.get(id.0 as usize)
     }
 
-    fn in_turn(&self, needs: &Needs, now: Instant, rng: &mut Rng) -> Option<usize> {
+    fn in_turn(&self, rng: &mut Rng, will_do: impl Fn(&Entry<P>, &mut Rng) -> bool) -> Option<usize> {
         let sum = *self.turns.last()?;
         let tries = if sum == 0 { 0 } else { TRIES };
         for _ in 0..tries {
@@ -212,43 +272,61 @@ impl Table {
             let turn = self.turn.fetch_add(GOLDEN, Ordering::Relaxed);
             let place = (u128::from(turn) * u128::from(sum)) >> 64;
             let at = self.turns.partition_point(|&end| u128::from(end) <= place);
-            if self.ways.get(at)?.will_do(needs, now, rng) {
+            if will_do(self.ways.get(at)?, rng) {
                 return Some(at);
             }
         }
-        let heaviest = |(_, entry): &(usize, &Entry)| entry.way.weight;
-        let will_do = self.ways.iter().enumerate();
-        let will_do = will_do.filter(|(_, entry)| entry.will_do(needs, now, rng));
-        will_do.max_by_key(heaviest).map(|(at, _)| at)
+        let heaviest = |(_, entry): &(usize, &Entry<P>)| entry.way.weight;
+        let ways = self.ways.iter().enumerate();
+        let ways = ways.filter(|(_, entry)| will_do(entry, rng));
+        ways.max_by_key(heaviest).map(|(at, _)| at)
     }
 
-    fn by_key(&self, needs: &Needs, key: &[u8], now: Instant, rng: &mut Rng) -> Option<usize> {
+    fn by_key(
+        &self,
+        key: &[u8],
+        rng: &mut Rng,
+        will_do: impl Fn(&Entry<P>, &mut Rng) -> bool,
+    ) -> Option<usize> {
         let key = hash(key);
-        let will_do = self.ways.iter().enumerate();
-        let will_do = will_do.filter(|(_, entry)| entry.will_do(needs, now, rng));
-        let pulls = will_do.map(|(at, entry)| (at, pull(mixed(key ^ entry.hash), entry.way.weight.max(1))));
+        let ways = self.ways.iter().enumerate();
+        let ways = ways.filter(|(_, entry)| will_do(entry, rng));
+        let pulls = ways.map(|(at, entry)| (at, pull(mixed(key ^ entry.hash), entry.way.weight.max(1))));
         pulls
             .max_by(|(_, one), (_, other)| one.total_cmp(other))
             .map(|(at, _)| at)
     }
 
-    fn why_none(&self, needs: &Needs, now: Instant) -> RouteError {
+    fn why_none(&self, needs: &Needs, now: Instant, admits: impl Fn(&P) -> Result<(), Aside>) -> RouteError {
         let mut unfit = None;
         let mut soonest: Option<Instant> = None;
+        let mut tried = false;
         for entry in &self.ways {
-            match (needs.check(&entry.way.capabilities), entry.breaker.admission(now)) {
-                (Ok(()), Admission::Closed(until)) => {
-                    soonest = Some(soonest.map_or(until, |soonest| soonest.min(until)));
+            let aside = match needs.check(&entry.way.capabilities) {
+                Ok(()) => admits(&entry.way.peer),
+                Err(error) => Err(Aside::Unfit(error)),
+            };
+            let until = match (aside, entry.breaker.admission(now)) {
+                (Err(Aside::Unfit(error)), _) => {
+                    unfit = unfit.or(Some((&entry.way.locator, error)));
+                    continue;
                 }
+                (Err(Aside::Tried), _) => {
+                    tried = true;
+                    continue;
+                }
+                (Err(Aside::Until(away)), Admission::Closed(until)) => away.max(until),
+                (Err(Aside::Until(until)), _) | (Ok(()), Admission::Closed(until)) => until,
                 // It was let through a moment too late for this message.
-                (Ok(()), _) => soonest = Some(now),
-                (Err(error), _) => unfit = unfit.or(Some((&entry.way.locator, error))),
-            }
+                (Ok(()), _) => now,
+            };
+            soonest = Some(soonest.map_or(until, |soonest| soonest.min(until)));
         }
         match (soonest, unfit) {
             (Some(until), _) => RouteError::AllFailing {
                 retry_after: until.saturating_duration_since(now),
             },
+            (None, _) if tried => RouteError::AllTried,
             (None, Some((locator, unfit))) => RouteError::Unfit {
                 locator: locator.clone(),
                 unfit,
@@ -258,7 +336,7 @@ impl Table {
     }
 }
 
-impl Entry {
+impl<P> Entry<P> {
     fn will_do(&self, needs: &Needs, now: Instant, rng: &mut Rng) -> bool {
         needs.check(&self.way.capabilities).is_ok()
             && match self.breaker.admission(now) {
@@ -271,13 +349,12 @@ impl Entry {
 
 /// Of some at random that will do, the one that costs least. All are looked at when there are few, or when those that were
 /// drawn will not do.
-fn sampled(
-    ways: &[Entry],
+fn sampled<P>(
+    ways: &[Entry<P>],
     wanted: usize,
-    needs: &Needs,
-    now: Instant,
     rng: &mut Rng,
-    cost: impl Fn(&Entry) -> u64,
+    will_do: impl Fn(&Entry<P>, &mut Rng) -> bool,
+    cost: impl Fn(&Entry<P>) -> u64,
 ) -> Option<usize> {
     let mut best: Option<(usize, u64)> = None;
     let mut keep = |at: usize, cost: u64| match best {
@@ -289,7 +366,7 @@ fn sampled(
         for _ in 0..wanted + TRIES {
             let at = rng.usize(..ways.len());
             // The same one twice is no choice.
-            if at != first && ways[at].will_do(needs, now, rng) {
+            if at != first && will_do(&ways[at], rng) {
                 keep(at, cost(&ways[at]));
                 first = at;
                 found += 1;
@@ -309,7 +386,7 @@ fn sampled(
         rng.usize(..ways.len())
     };
     for at in (begin..ways.len()).chain(0..begin) {
-        if ways[at].will_do(needs, now, rng) {
+        if will_do(&ways[at], rng) {
             keep(at, cost(&ways[at]));
         }
     }
@@ -338,6 +415,9 @@ pub enum RouteError {
         /// When the first of them is tried again.
         retry_after: std::time::Duration,
     },
+    /// Every way that would do has been tried for this message.
+    #[error("every peer that offers the service has been tried")]
+    AllTried,
     /// The caller gave more ways than a table holds. No table was made.
     #[error("{0} ways were given and a table holds {WAYS_MAX}; take a part of them")]
     TooMany(usize),

@@ -48,6 +48,18 @@ impl Default for Capabilities {
 }
 
 impl Capabilities {
+    /// All that a link can be able to do. None is like that; it stands for one that is not known yet.
+    pub const EVERYTHING: Self = Self {
+        lanes: u8::MAX,
+        reliable: true,
+        ordered: true,
+        secure: true,
+        vectored: true,
+        max_write: None,
+        local: true,
+        peer_credentials: None,
+    };
+
     /// With `lanes` lanes; zero is read as one, because every link has a first lane.
     #[must_use]
     pub fn with_lanes(mut self, lanes: u8) -> Self {

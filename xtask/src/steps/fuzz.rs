@@ -34,8 +34,17 @@ const FLAGS: [&str; 11] = [
     "-Cpanic=abort",
 ];
 
+/// What a run begins its dice with.
+#[derive(Clone, Copy)]
+pub(super) enum Seed {
+    /// The same each time, so that whether a change passes does not depend on luck.
+    Fixed,
+    /// Another each time, to find what is not known yet. libFuzzer prints it.
+    Fresh,
+}
+
 /// Builds every target once and runs each from its corpus.
-pub(super) fn run(context: &Context) -> Result<Outcome, Failure> {
+pub(super) fn run(context: &Context, seed: Seed) -> Result<Outcome, Failure> {
     let folder = context.root.join("fuzz");
     let targets = targets(&folder)?;
     if targets.is_empty() {
@@ -59,7 +68,7 @@ pub(super) fn run(context: &Context) -> Result<Outcome, Failure> {
     let mut failures = Vec::new();
     for target in &targets {
         let program = build.join(&host).join("release").join(target);
-        if let Err(failure) = fuzz(context, &program, target, &artifacts) {
+        if let Err(failure) = fuzz(context, &program, target, &artifacts, seed) {
             failures.push(format!("{failure}; inputs are in {}", artifacts.display()));
         }
     }
@@ -71,7 +80,13 @@ pub(super) fn run(context: &Context) -> Result<Outcome, Failure> {
 }
 
 /// Runs one target. What it discovers goes to a fresh folder and not to the corpus in the tree.
-fn fuzz(context: &Context, program: &Path, target: &str, artifacts: &Path) -> Result<(), Failure> {
+fn fuzz(
+    context: &Context,
+    program: &Path,
+    target: &str,
+    artifacts: &Path,
+    seed: Seed,
+) -> Result<(), Failure> {
     let finds = context.scratch("fuzz-finds")?.join(target);
     let _ = std::fs::remove_dir_all(&finds);
     std::fs::create_dir_all(&finds).map_err(|source| Failure::File {
@@ -86,6 +101,8 @@ fn fuzz(context: &Context, program: &Path, target: &str, artifacts: &Path) -> Re
             "-print_final_stats=1",
             "-verbosity=0",
         ])
+        // 0 asks libFuzzer to take the time.
+        .args([format!("-seed={}", u8::from(matches!(seed, Seed::Fixed)))])
         .args([format!("-artifact_prefix={}/{target}-", artifacts.display())])
         .args([finds.to_string_lossy()]);
     let corpus = context.root.join("fuzz/corpus").join(target);

@@ -15,10 +15,10 @@ use crate::agent::{LabelValue, Service, Word};
 /// `name` asks whether there is such a label, `name = value` and `name != value` compare, `name in (a, b)` and `name not in (a,
 /// b)` compare with several; a comma is an `and`. A label that is not there is unlike every value, so `tier != gold` and
 /// `tier not in (gold)` hold of a service without `tier`. `not` binds closest, then `and`, then `or`.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct LabelExpr(pub(super) Node);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Node {
     Test(LabelTest),
     Not(Box<Node>),
@@ -27,7 +27,7 @@ pub(super) enum Node {
 }
 
 /// One question about one label.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LabelTest {
     /// There is such a label.
     Has(Word),

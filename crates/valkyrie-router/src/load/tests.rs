@@ -65,3 +65,17 @@ fn time_that_runs_backwards_is_no_delay() {
     load.begin(now).answered(now - Duration::from_secs(5));
     assert!(load.delay(now) <= MS);
 }
+
+#[test]
+fn the_time_before_it_is_sent_does_not_count() {
+    let begun = Instant::now();
+    let load = Arc::new(Load::new(begun));
+    let mut message = load.begin(begun);
+    assert_eq!(load.in_flight(), 1);
+    message.sent(begun + Duration::from_secs(3));
+    message.answered(begun + Duration::from_secs(3) + Duration::from_millis(2));
+    assert_eq!(
+        load.delay(begun + Duration::from_secs(3)),
+        Duration::from_millis(2)
+    );
+}

@@ -11,6 +11,7 @@ const MS: Duration = Duration::from_millis(1);
 
 fn way(number: usize) -> Way {
     Way {
+        peer: (),
         locator: format!("tcp://node-{number}:7000").parse().unwrap(),
         capabilities: Capabilities::default(),
         weight: 1,

@@ -118,6 +118,24 @@ proptest! {
     }
 
     #[test]
+    fn what_covers_a_pattern_matches_all_that_it_matches(
+        ours in proptest::collection::vec(proptest::sample::select(vec!["a", "b", "*", ">"]), 1..4),
+        theirs in proptest::collection::vec(proptest::sample::select(vec!["a", "b", "*", ">"]), 1..4),
+        topic in proptest::collection::vec(proptest::sample::select(vec!["a", "b", "c"]), 1..5),
+    ) {
+        let parse = |segments: &[&str]| TopicPattern::parse(segments.join(".").into());
+        let (Ok(ours), Ok(theirs)) = (parse(&ours), parse(&theirs)) else { return Ok(()) };
+        prop_assert!(ours.covers(&ours));
+        let topic = topic.join(".");
+        if theirs.matches(topic.as_bytes()) && ours.covers(&theirs) {
+            prop_assert!(ours.matches(topic.as_bytes()));
+        }
+        // A topic is covered by what matches it.
+        let topic = TopicPattern::parse(topic.into()).unwrap();
+        prop_assert_eq!(ours.covers(&topic), ours.matches(topic.as_bytes()));
+    }
+
+    #[test]
     fn what_can_be_published_on_matches_itself(topic in proptest::collection::vec(any::<u8>(), 0..300)) {
         if check_topic(&topic).is_ok() {
             let pattern = TopicPattern::parse(topic.clone().into()).unwrap();

@@ -90,6 +90,22 @@ impl TopicPattern {
         }
         theirs.next().is_none()
     }
+
+    /// Whether every topic that `other` speaks of is one that this speaks of.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        let mut theirs = segments(&other.text);
+        for ours in segments(&self.text) {
+            match theirs.next() {
+                None => return false,
+                Some(_) if ours == REST => return true,
+                Some(segment) if segment == REST => return false,
+                Some(segment) if ours == ANY || ours == segment => {}
+                Some(_) => return false,
+            }
+        }
+        theirs.next().is_none()
+    }
 }
 
 /// Whether a message can be published on `topic`: 1 to [`TOPIC_BYTES_MAX`] bytes, no segment empty, none `*` or `>`.

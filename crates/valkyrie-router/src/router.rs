@@ -1,0 +1,434 @@
+//! `StreamRouter`: a target in, a connection out, and a message that arrives although peers come, go, stall and fail.
+//!
+//! It follows a registry's [`View`], keeps one connection to each peer that it uses, and knows of each [`Target`] which ways
+//! there are and how they have done lately. What is decided is decided by the modules around this one; here it is carried
+//! out.
+//!
+//! Read [`StreamRouter::route`] first. `service` is what is known of a target, `peer` a peer and its connection, `call` the loop
+//! of attempts.
+
+mod call;
+mod error;
+mod open;
+mod peer;
+mod routing;
+mod service;
+mod target;
+mod topics;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::task::AbortHandle;
+use valkyrie_endpoint::{Endpoint, Expect, ToMethod};
+use valkyrie_registry::agent::{Status, Word};
+use valkyrie_registry::directory::{Member, Snapshot};
+use valkyrie_registry::view::View;
+use valkyrie_transport::{Bus, Locator, TopicError};
+
+pub use call::RoutedCall;
+pub use error::RoutedError;
+pub use open::{RoutedNotify, RoutedOpen};
+pub use routing::Routing;
+pub use target::Target;
+pub use topics::PublishError;
+
+use peer::{Peer, PeerId};
+use service::{Candidate, Service};
+use target::Whom;
+use topics::Carrier;
+
+use crate::RouteError;
+use crate::balance::mixed;
+
+/// Sends messages to targets. Cloning is a reference count; when the last clone and the last [`Route`] are gone its connections
+/// drain.
+#[derive(Clone)]
+pub struct StreamRouter {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    endpoint: Endpoint,
+    view: Option<Arc<View>>,
+    /// Services that do not come from the registry.
+    fixed: HashMap<Word, Vec<Locator>>,
+    buses: Vec<Carrier>,
+    zone: Option<Word>,
+    routing: Routing,
+    routings: HashMap<Word, Routing>,
+    /// Tells this router from others, for its part of large fleets.
+    number: u64,
+    services: Mutex<HashMap<Target, Weak<Service>>>,
+    peers: Mutex<HashMap<PeerId, Weak<Peer>>>,
+    keeper: Mutex<Option<AbortHandle>>,
+}
+
+/// Builds a [`StreamRouter`].
+#[must_use]
+pub struct StreamRouterBuilder {
+    endpoint: Endpoint,
+    view: Option<Arc<View>>,
+    fixed: HashMap<Word, Vec<Locator>>,
+    buses: Vec<Carrier>,
+    zone: Option<Word>,
+    routing: Routing,
+    routings: HashMap<Word, Routing>,
+    number: u64,
+}
+
+impl StreamRouterBuilder {
+    /// Finds peers in a registry.
+    pub fn view(mut self, view: Arc<View>) -> Self {
+        self.view = Some(view);
+        self
+    }
+
+    /// Peers that offer a service and are in no registry. Whoever answers there has to be trusted, and may be anybody who is.
+    pub fn fixed(mut self, service: Word, places: impl IntoIterator<Item = Locator>) -> Self {
+        self.fixed.entry(service).or_default().extend(places);
+        self
+    }
+
+    /// A bus for topics of this pattern. Of several that are for a topic the first that can carry the message does.
+    ///
+    /// # Errors
+    /// [`TopicError`]: the caller's pattern is none.
+    pub fn bus(mut self, topics: &str, bus: Arc<dyn Bus>) -> Result<Self, TopicError> {
+        self.buses.push(Carrier::new(topics, bus)?);
+        Ok(self)
+    }
+
+    /// Where this router is: peers of the same zone come first.
+    pub fn zone(mut self, zone: Word) -> Self {
+        self.zone = Some(zone);
+        self
+    }
+
+    /// How messages are routed where nothing else is said.
+    pub fn routing(mut self, routing: Routing) -> Self {
+        self.routing = routing;
+        self
+    }
+
+    /// How messages for one service are routed.
+    pub fn routing_of(mut self, service: Word, routing: Routing) -> Self {
+        self.routings.insert(service, routing);
+        self
+    }
+
+    /// Builds it.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn build(self) -> StreamRouter {
+        let inner = Arc::new(Inner {
+            endpoint: self.endpoint,
+            view: self.view.clone(),
+            fixed: self.fixed,
+            buses: self.buses,
+            zone: self.zone,
+            routing: self.routing,
+            routings: self.routings,
+            number: self.number,
+            services: Mutex::default(),
+            peers: Mutex::default(),
+            keeper: Mutex::default(),
+        });
+        let keeper = tokio::spawn(keep(Arc::downgrade(&inner), self.view)).abort_handle();
+        *inner.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(keeper);
+        StreamRouter { inner }
+    }
+}
+
+impl StreamRouter {
+    /// A router that dials with `endpoint`.
+    pub fn builder(endpoint: Endpoint) -> StreamRouterBuilder {
+        StreamRouterBuilder {
+            endpoint,
+            view: None,
+            fixed: HashMap::new(),
+            buses: Vec::new(),
+            zone: None,
+            routing: Routing::default(),
+            routings: HashMap::new(),
+            number: mixed(fastrand::u64(..)),
+        }
+    }
+
+    /// The way to a target, to be kept by whoever sends there often: what is known of how its peers do is kept for as long as
+    /// somebody holds it. Nothing is dialled yet.
+    ///
+    /// # Errors
+    /// [`RouteError::TooMany`]: more peers offer the service than a table holds.
+    pub fn route(&self, target: Target) -> Result<Route, RouteError> {
+        let mut services = self.inner.services.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(service) = services.get(&target).and_then(Weak::upgrade) {
+            return Ok(self.with(service));
+        }
+        let candidates = self.inner.candidates(&target);
+        let routing = self.inner.routing_of(&target);
+        let service = Service::new(target.clone(), routing, candidates, self.inner.number, now())?;
+        let service = Arc::new(service);
+        services.insert(target, Arc::downgrade(&service));
+        Ok(self.with(service))
+    }
+
+    fn with(&self, service: Arc<Service>) -> Route {
+        Route {
+            router: self.clone(),
+            service,
+        }
+    }
+}
+
+/// The way to a target. Cloning is two reference counts.
+#[derive(Clone)]
+pub struct Route {
+    router: StreamRouter,
+    service: Arc<Service>,
+}
+
+impl Route {
+    /// Whom it leads to.
+    pub fn target(&self) -> &Target {
+        &self.service.target
+    }
+
+    /// Calls a method of whoever is chosen: `route.call(("orders", "get"), payload).await`. Options are set on the
+    /// [`RoutedCall`] before it is awaited.
+    pub fn call(&self, method: impl ToMethod, payload: impl Into<Bytes>) -> RoutedCall<'_> {
+        RoutedCall::new(self, method.to_method(), payload.into())
+    }
+
+    /// Opens a stream to whoever is chosen. It stays with that peer, and outlives its links as the endpoint's sessions do.
+    pub fn open(&self, method: impl ToMethod) -> RoutedOpen<'_> {
+        RoutedOpen::new(self, method.to_method())
+    }
+
+    /// Sends a message that has no answer to whoever is chosen.
+    pub fn notify(&self, method: impl ToMethod, payload: impl Into<Bytes>) -> RoutedNotify<'_> {
+        RoutedNotify::new(self, method.to_method(), payload.into())
+    }
+
+    /// How many peers there are to choose from now, whatever their state.
+    pub fn peers(&self) -> usize {
+        self.service.table().len()
+    }
+
+    /// What has been counted since somebody has held it.
+    pub fn stats(&self) -> RouteStats {
+        let counters = &self.service.counters;
+        let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        RouteStats {
+            calls: read(&counters.calls),
+            retries: read(&counters.retries),
+            hedges: read(&counters.hedges),
+            hedges_won: read(&counters.hedges_won),
+            over_budget: read(&counters.over_budget),
+            unfit: read(&counters.unfit),
+            ejected: read(&counters.ejected),
+            p95: self.service.delays.p95(),
+        }
+    }
+}
+
+/// What a route has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RouteStats {
+    /// Calls, each counted once however often it was sent.
+    pub calls: u64,
+    /// Calls sent again after a failure.
+    pub retries: u64,
+    /// Calls sent to a second peer because the first was slow.
+    pub hedges: u64,
+    /// How many of those the second peer answered first.
+    pub hedges_won: u64,
+    /// Failures that would have been retried, had there been a budget.
+    pub over_budget: u64,
+    /// Messages that no link could carry.
+    pub unfit: u64,
+    /// Peers that were left alone because they stood out from the others.
+    pub ejected: u64,
+    /// What nineteen of twenty answers lately kept below.
+    pub p95: Option<Duration>,
+}
+
+impl Inner {
+    fn routing_of(&self, target: &Target) -> Routing {
+        let named = match &target.0 {
+            Whom::Service(query) => query
+                .wanted_service()
+                .and_then(|service| self.routings.get(service)),
+            Whom::Node(_) => None,
+        };
+        named.copied().unwrap_or(self.routing)
+    }
+
+    /// Whoever could be a way to a target, by what is known now.
+    fn candidates(&self, target: &Target) -> Vec<Candidate> {
+        let snapshot = self.view.as_ref().map(|view| view.snapshot());
+        let mut candidates = match (&snapshot, &target.0) {
+            (Some(snapshot), Whom::Node(id)) => {
+                let member = snapshot.get(id).into_iter();
+                member.filter_map(|member| self.candidate(member)).collect()
+            }
+            (Some(snapshot), Whom::Service(query)) => self.offering(snapshot, query),
+            (None, _) => Vec::new(),
+        };
+        if let Whom::Service(query) = &target.0
+            && let Some(service) = query.wanted_service()
+        {
+            let places = self.fixed.get(service).into_iter().flatten();
+            candidates.extend(places.filter_map(|place| self.fixed_candidate(place)));
+        }
+        candidates
+    }
+
+    fn offering(&self, snapshot: &Snapshot, query: &valkyrie_registry::query::Query) -> Vec<Candidate> {
+        let found = snapshot.find(query);
+        let ready = found.filter(|found| {
+            let description = found.member.description();
+            // Who says that it wants nothing gets nothing.
+            description.status == Status::Ready && description.capacity.weight > 0
+        });
+        ready.filter_map(|found| self.candidate(found.member)).collect()
+    }
+
+    fn candidate(&self, member: &Member) -> Option<Candidate> {
+        let description = member.description();
+        let places = self.endpoint.usable(description.locators.iter().cloned());
+        let id = PeerId::Agent(member.id().clone(), member.record().incarnation());
+        Some(Candidate {
+            peer: self.peer(id, Expect::Fingerprint(member.id().owner()), &places)?,
+            weight: description.capacity.weight,
+            near: self.zone.is_some() && self.zone == description.zone,
+        })
+    }
+
+    fn fixed_candidate(&self, place: &Locator) -> Option<Candidate> {
+        let places = self.endpoint.usable([place.clone()]);
+        Some(Candidate {
+            peer: self.peer(PeerId::Place(place.clone()), Expect::Anybody, &places)?,
+            weight: 1,
+            near: false,
+        })
+    }
+
+    /// The peer, new or known. `None` where this endpoint can dial none of its places.
+    fn peer(&self, id: PeerId, expect: Expect, places: &[Locator]) -> Option<Arc<Peer>> {
+        let name = places.first()?;
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(peer) = peers.get(&id).and_then(Weak::upgrade) {
+            peer.set_places(places);
+            return Some(peer);
+        }
+        let peer = Arc::new(Peer::new(id, expect, name, places));
+        peers.insert(peer.id().clone(), Arc::downgrade(&peer));
+        Some(peer)
+    }
+
+    /// The targets that somebody holds, those that nobody does forgotten.
+    fn held(&self) -> Vec<Arc<Service>> {
+        let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        services.retain(|_, service| service.strong_count() > 0);
+        services.values().filter_map(Weak::upgrade).collect()
+    }
+
+    fn refresh(&self) {
+        for service in self.held() {
+            let candidates = self.candidates(&service.target);
+            // Of too many the ways stay what they were; whoever asks for the route anew is told.
+            let _ = service.refresh(candidates, self.number, now());
+        }
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        peers.retain(|_, peer| peer.strong_count() > 0);
+    }
+
+    fn eject_outliers(&self) {
+        for service in self.held() {
+            let ejected = service.table().eject_outliers(&service.routing.outliers, now());
+            service::Counters::add(&service.counters.ejected, ejected as u64);
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let keeper = self.keeper.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(keeper) = keeper {
+            keeper.abort();
+        }
+    }
+}
+
+/// Keeps the tables in step with the registry, and looks for outliers.
+async fn keep(router: Weak<Inner>, view: Option<Arc<View>>) {
+    let mut seen = None;
+    let mut look = tokio::time::interval(OUTLIERS_EVERY);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let news = async {
+            match &view {
+                Some(view) => view
+                    .wait_for(|progress| progress.listed && Some(progress.revision) != seen)
+                    .await
+                    .map(|snapshot| snapshot.revision()),
+                None => std::future::pending().await,
+            }
+        };
+        let changed = tokio::select! {
+            news = news => match news {
+                Ok(revision) => Some(revision),
+                // With its runtime.
+                Err(_) => return,
+            },
+            _ = look.tick() => None,
+        };
+        let Some(router) = router.upgrade() else { return };
+        match changed {
+            Some(revision) => {
+                seen = Some(revision);
+                router.refresh();
+            }
+            None => router.eject_outliers(),
+        }
+    }
+}
+
+/// Now, on the clock of the runtime, as the endpoint reads it.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+impl fmt::Debug for StreamRouter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamRouter")
+            .field("zone", &self.inner.zone)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for StreamRouterBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamRouterBuilder")
+            .field("fixed", &self.fixed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Route")
+            .field("target", self.target())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How often outliers are looked for, as Envoy does.
+const OUTLIERS_EVERY: Duration = Duration::from_secs(10);
