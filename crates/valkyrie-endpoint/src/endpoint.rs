@@ -25,7 +25,7 @@ use crate::secure::{Greeted, Secure};
 use crate::shared::Shared;
 use crate::{
     ConnectError, Connection, Dialer, EndpointBuilder, ListenError, Redial, SecurityStats, Services, auto,
-    clock, continuity,
+    clock, continuity, redial,
 };
 
 /// All the places a program listens on and dials, with the transports, limits and services they share. Cloning is a
@@ -342,6 +342,11 @@ impl Endpoint {
     /// Peers that are in the middle of their handshake are waited for and told the same. Says how many connections had to
     /// be closed; handshakes that are not over by then are ended and not counted.
     pub async fn drain(&self, timeout: Duration) -> usize {
+        self.drain_and_return(timeout, Duration::ZERO).await
+    }
+
+    /// [`Endpoint::drain`] by one that will be back in a while, such as a restart takes: peers are asked not to dial before.
+    pub async fn drain_and_return(&self, timeout: Duration, back_in: Duration) -> usize {
         self.inner.draining.store(true, Ordering::Release);
         let tell = || {
             let live = self
@@ -351,7 +356,10 @@ impl Endpoint {
                 .into_iter()
                 .map(Connection::new)
                 .collect::<Vec<_>>();
-            live.iter().for_each(|connection| connection.begin_drain(0));
+            for (place, connection) in live.iter().enumerate() {
+                let wait = redial::return_after(place, live.len(), back_in, fastrand::f64());
+                connection.begin_drain(u32::try_from(wait.as_millis()).unwrap_or(u32::MAX));
+            }
             live
         };
         tell();
