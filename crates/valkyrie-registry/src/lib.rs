@@ -6,7 +6,7 @@
 //! - [`store`] is the contract of a store.
 //! - [`agent`] and [`record`] are what an agent says about itself, and the signature that makes a store unable to lie about it.
 //! - [`directory`] is what a reader makes of a store: verified, indexed, asked by [`query`].
-//! - [`mem`] and [`embedded`] are stores; [`registrar`] writes to one, [`view`] follows one.
+//! - [`mem`] and [`embedded`] are stores; [`registrar`] writes to one, [`presence`] keeps doing so, [`view`] follows one.
 //! - [`health`] judges who is well, from what is heard of them.
 //!
 //! What this crate is not: it dials nobody and probes nobody, and it does not serve a store to other machines.
@@ -25,6 +25,7 @@ mod key;
 pub mod ledger;
 pub mod mem;
 mod moment;
+pub mod presence;
 pub mod query;
 pub mod record;
 pub mod registrar;
@@ -36,6 +37,7 @@ pub use embedded::EmbeddedStore;
 pub use key::{KEY_BYTES_MAX, Key, KeyError, Prefix};
 pub use mem::MemStore;
 pub use moment::Moment;
+pub use presence::Presence;
 pub use registrar::{Registrar, Registration};
 pub use store::Store;
 pub use view::View;
