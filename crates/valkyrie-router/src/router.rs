@@ -220,6 +220,15 @@ impl Route {
         self.service.table().len()
     }
 
+    /// The peers that are left alone now because they failed, by the first of their places.
+    pub fn left_alone(&self) -> Vec<Locator> {
+        let table = self.service.table();
+        table
+            .left_alone(now())
+            .map(|(way, _)| way.locator.clone())
+            .collect()
+    }
+
     /// What has been counted since somebody has held it.
     pub fn stats(&self) -> RouteStats {
         let counters = &self.service.counters;

@@ -191,6 +191,16 @@ impl<P> Table<P> {
         may
     }
 
+    /// The ways that are left alone now, each with when that ends.
+    pub fn left_alone(&self, now: Instant) -> impl Iterator<Item = (&Way<P>, Instant)> {
+        self.ways
+            .iter()
+            .filter_map(move |entry| match entry.breaker.admission(now) {
+                Admission::Closed(until) => Some((&entry.way, until)),
+                Admission::Full | Admission::Share(_) => None,
+            })
+    }
+
     /// Looks at how the ways have done since it was last asked, and leaves those alone that stand out from the others; says how
     /// many. Meant to be asked every ten seconds or so.
     pub fn eject_outliers(&self, limits: &OutlierLimits, now: Instant) -> usize {

@@ -59,7 +59,7 @@ fn module_docs(path: &str, text: &str, faults: &mut Vec<String>) {
 
 /// A test that waits for a fixed time is slow on a fast machine and wrong on a slow one.
 fn sleeps(path: &str, text: &str, faults: &mut Vec<String>) {
-    let virtual_time = ["start_paused = true", "time::pause()"]
+    let virtual_time = ["start_paused = true", "start_paused(true)", "time::pause()"]
         .iter()
         .any(|mark| text.contains(mark));
     for (index, line) in text.lines().enumerate() {
