@@ -19,6 +19,7 @@ mod budget;
 mod load;
 mod needs;
 mod outliers;
+mod probe;
 mod quantile;
 mod router;
 mod table;
@@ -29,9 +30,10 @@ pub use budget::{RetryBudget, RetryBudgetLimits};
 pub use load::{InFlight, Load};
 pub use needs::{Capability, Needs, Unfit};
 pub use outliers::OutlierLimits;
+pub use probe::ProbeRules;
 pub use quantile::Delays;
 pub use router::{
     PublishError, Route, RouteStats, RoutedCall, RoutedError, RoutedNotify, RoutedOpen, Routing,
-    StreamRouter, StreamRouterBuilder, Target,
+    StreamRouter, StreamRouterBuilder, Target, Watching,
 };
 pub use table::{Aside, RouteError, Table, WAYS_MAX, Way, WayId};

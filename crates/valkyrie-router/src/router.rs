@@ -9,6 +9,7 @@
 
 mod call;
 mod error;
+mod health;
 mod open;
 mod peer;
 mod routing;
@@ -25,18 +26,21 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::task::AbortHandle;
 use valkyrie_endpoint::{Endpoint, Expect, ToMethod};
-use valkyrie_registry::agent::{Status, Word};
+use valkyrie_registry::agent::{AgentId, Status, Word};
 use valkyrie_registry::directory::{Member, Snapshot};
+use valkyrie_registry::health::Verdict;
 use valkyrie_registry::view::View;
 use valkyrie_transport::{Bus, Locator, TopicError};
 
 pub use call::RoutedCall;
 pub use error::RoutedError;
+pub use health::Watching;
 pub use open::{RoutedNotify, RoutedOpen};
 pub use routing::Routing;
 pub use target::Target;
 pub use topics::PublishError;
 
+use health::HealthBoard;
 use peer::{Peer, PeerId};
 use service::{Candidate, Service};
 use target::Whom;
@@ -65,7 +69,8 @@ struct Inner {
     number: u64,
     services: Mutex<HashMap<Target, Weak<Service>>>,
     peers: Mutex<HashMap<PeerId, Weak<Peer>>>,
-    keeper: Mutex<Option<AbortHandle>>,
+    health: Option<Arc<HealthBoard>>,
+    tasks: Mutex<Vec<AbortHandle>>,
 }
 
 /// Builds a [`StreamRouter`].
@@ -78,6 +83,7 @@ pub struct StreamRouterBuilder {
     zone: Option<Word>,
     routing: Routing,
     routings: HashMap<Word, Routing>,
+    watching: Option<Watching>,
     number: u64,
 }
 
@@ -121,11 +127,18 @@ impl StreamRouterBuilder {
         self
     }
 
+    /// Watches how the agents of the registry are, and sends nothing to those that are not well.
+    pub fn watching(mut self, watching: Watching) -> Self {
+        self.watching = Some(watching);
+        self
+    }
+
     /// Builds it.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn build(self) -> StreamRouter {
+        let health = self.watching.map(|watching| Arc::new(HealthBoard::new(watching)));
         let inner = Arc::new(Inner {
             endpoint: self.endpoint,
             view: self.view.clone(),
@@ -137,10 +150,15 @@ impl StreamRouterBuilder {
             number: self.number,
             services: Mutex::default(),
             peers: Mutex::default(),
-            keeper: Mutex::default(),
+            health: health.clone(),
+            tasks: Mutex::default(),
         });
-        let keeper = tokio::spawn(keep(Arc::downgrade(&inner), self.view)).abort_handle();
-        *inner.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(keeper);
+        let mut tasks = vec![tokio::spawn(keep(Arc::downgrade(&inner), self.view.clone())).abort_handle()];
+        if let (Some(board), Some(view)) = (health, self.view) {
+            let watch = health::watch(Arc::downgrade(&inner), board, view);
+            tasks.push(tokio::spawn(watch).abort_handle());
+        }
+        *inner.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
         StreamRouter { inner }
     }
 }
@@ -156,6 +174,7 @@ impl StreamRouter {
             zone: None,
             routing: Routing::default(),
             routings: HashMap::new(),
+            watching: None,
             number: mixed(fastrand::u64(..)),
         }
     }
@@ -176,6 +195,12 @@ impl StreamRouter {
         let service = Arc::new(service);
         services.insert(target, Arc::downgrade(&service));
         Ok(self.with(service))
+    }
+
+    /// What is thought of an agent's health; [`Verdict::Well`] where this router does not watch.
+    pub fn verdict(&self, agent: &AgentId) -> Verdict {
+        let health = self.inner.health.as_ref();
+        health.map_or(Verdict::Well, |health| health.verdict(agent))
     }
 
     fn with(&self, service: Arc<Service>) -> Route {
@@ -301,12 +326,20 @@ impl Inner {
 
     fn offering(&self, snapshot: &Snapshot, query: &valkyrie_registry::query::Query) -> Vec<Candidate> {
         let found = snapshot.find(query);
+        let service = query.wanted_service();
         let ready = found.filter(|found| {
             let description = found.member.description();
             // Who says that it wants nothing gets nothing.
-            description.status == Status::Ready && description.capacity.weight > 0
+            description.status == Status::Ready
+                && description.capacity.weight > 0
+                && self.is_well(service, found.member)
         });
         ready.filter_map(|found| self.candidate(found.member)).collect()
+    }
+
+    fn is_well(&self, service: Option<&Word>, member: &Member) -> bool {
+        let board = self.health.as_ref();
+        board.is_none_or(|board| board.routable(service, member.id()))
     }
 
     fn candidate(&self, member: &Member) -> Option<Candidate> {
@@ -369,16 +402,15 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let keeper = self.keeper.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(keeper) = keeper {
-            keeper.abort();
-        }
+        let tasks = self.tasks.get_mut().unwrap_or_else(PoisonError::into_inner);
+        tasks.iter().for_each(AbortHandle::abort);
     }
 }
 
 /// Keeps the tables in step with the registry, and looks for outliers.
 async fn keep(router: Weak<Inner>, view: Option<Arc<View>>) {
     let mut seen = None;
+    let health = router.upgrade().and_then(|router| router.health.clone());
     let mut look = tokio::time::interval(OUTLIERS_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -391,21 +423,28 @@ async fn keep(router: Weak<Inner>, view: Option<Arc<View>>) {
                 None => std::future::pending().await,
             }
         };
-        let changed = tokio::select! {
+        let judged = async {
+            match &health {
+                Some(health) => health.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        let refresh = tokio::select! {
             news = news => match news {
-                Ok(revision) => Some(revision),
+                Ok(revision) => {
+                    seen = Some(revision);
+                    true
+                }
                 // With its runtime.
                 Err(_) => return,
             },
-            _ = look.tick() => None,
+            () = judged => true,
+            _ = look.tick() => false,
         };
         let Some(router) = router.upgrade() else { return };
-        match changed {
-            Some(revision) => {
-                seen = Some(revision);
-                router.refresh();
-            }
-            None => router.eject_outliers(),
+        match refresh {
+            true => router.refresh(),
+            false => router.eject_outliers(),
         }
     }
 }

@@ -149,6 +149,11 @@ impl<P> Table<P> {
         self.ways.is_empty()
     }
 
+    /// All of them, near ones first.
+    pub fn ways(&self) -> impl Iterator<Item = &Way<P>> {
+        self.ways.iter().map(|entry| &entry.way)
+    }
+
     /// A way, if it is of this table.
     pub fn way(&self, id: WayId) -> Option<&Way<P>> {
         self.entry(id).map(|entry| &entry.way)

@@ -14,6 +14,7 @@ use fastrand::Rng;
 use tokio::time::Instant as Tick;
 use valkyrie_endpoint::{CallError, ErrorCode, Method, MethodError, Priority, Processed, remaining};
 use valkyrie_frame::{Class, Family};
+use valkyrie_registry::health::Signal;
 
 use super::error::RoutedError;
 use super::peer::Peer;
@@ -277,6 +278,7 @@ impl Run<'_> {
                     RoutedError::Unfit { .. } => Counters::add(&self.service.counters.unfit, 1),
                     RoutedError::Connect { .. } => {
                         table.failed(id, now());
+                        peer.tell(router.health.as_ref(), Signal::Failure);
                     }
                     _ => {}
                 }
@@ -307,9 +309,17 @@ impl Run<'_> {
         match &answer {
             Err(error) if is_the_peers_fault(error) => {
                 table.failed(id, done);
+                let lost = matches!(error, CallError::Lost(_));
+                let signal = if lost {
+                    Signal::ConnectionLost
+                } else {
+                    Signal::Failure
+                };
+                peer.tell(router.health.as_ref(), signal);
             }
             _ => {
                 table.succeeded(id, done);
+                peer.tell(router.health.as_ref(), Signal::Success);
                 if let Some(in_flight) = in_flight {
                     in_flight.answered(done);
                 }

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -15,9 +15,11 @@ use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinSet;
 use valkyrie_endpoint::{Connection, Endpoint, Expect, Redial};
 use valkyrie_registry::agent::{AgentId, Incarnation};
+use valkyrie_registry::health::Signal;
 use valkyrie_transport::Locator;
 
 use super::error::RoutedError;
+use super::health::HealthBoard;
 use super::now;
 use crate::{Aside, Needs};
 
@@ -40,6 +42,8 @@ pub(crate) struct Peer {
     epoch: Instant,
     /// Nanoseconds after `epoch` before which it is not to be used; it asked for that, or could not be reached.
     away_until: AtomicU64,
+    /// Something was said against it that a success makes good.
+    blamed: AtomicBool,
     dialling: Mutex<Dialling>,
 }
 
@@ -80,12 +84,30 @@ impl Peer {
             live: ArcSwapOption::empty(),
             epoch: now(),
             away_until: AtomicU64::new(0),
+            blamed: AtomicBool::new(false),
             dialling: Mutex::default(),
         }
     }
 
     pub(crate) fn id(&self) -> &PeerId {
         &self.id
+    }
+
+    /// Tells a router's health what came of a message. A success is only told where there is something that it makes good.
+    pub(crate) fn tell(&self, board: Option<&Arc<HealthBoard>>, signal: Signal) {
+        let Some(board) = board else { return };
+        let tells = match signal {
+            Signal::Success => {
+                self.blamed.load(Ordering::Relaxed) && self.blamed.swap(false, Ordering::Relaxed)
+            }
+            _ => {
+                self.blamed.store(true, Ordering::Relaxed);
+                true
+            }
+        };
+        if tells {
+            board.signal(&self.id, signal);
+        }
     }
 
     /// It has moved, or found other places.

@@ -2,4 +2,5 @@
 
 mod fleet;
 mod healing;
+mod health;
 mod routing;
