@@ -49,7 +49,7 @@ fn main() -> ExitCode {
                 .collect();
             ci::run(&context, &steps, arguments.get_flag("fail-fast"))
         }
-        "peers" | "loss" => {
+        "peers" | "loss" | "shares" => {
             let rest: Vec<String> = arguments
                 .get_many::<String>("arguments")
                 .unwrap_or_default()
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
                 .collect();
             let measured = match name {
                 "peers" => steps::peers::run(&context, &rest),
-                _ => steps::loss::run(&context, &rest),
+                example => steps::loss::run(&context, example, &rest),
             };
             match measured {
                 Ok(()) => ExitCode::SUCCESS,
@@ -80,7 +80,7 @@ fn main() -> ExitCode {
 fn command() -> Command {
     let names: Vec<&'static str> = steps::all().iter().map(|step| step.name).collect();
     let ci = Command::new("ci")
-        .about("Every step below but `peers` and `loss`, in order; a failing step does not hide the others")
+        .about("Every step below but `peers`, `loss` and `shares`, in order; a failing step does not hide the others")
         .arg(
             Arg::new("fail-fast")
                 .long("fail-fast")
@@ -108,6 +108,8 @@ fn command() -> Command {
         .about("Measure beside other libraries (benches/peers); heavy, so not part of `ci`");
     let loss = Command::new("loss")
         .about("Measure what loss does to each class, over quic and tcp, and draw it; needs root, so not part of `ci`");
+    let shares = Command::new("shares")
+        .about("Measure what each class gets of a full link, over quic and tcp, and draw it; needs root, so not part of `ci`");
     Command::new("cargo xtask")
         .about("The checks of this repository")
         .subcommand_required(true)
@@ -120,6 +122,7 @@ fn command() -> Command {
         )
         .subcommand(measuring(peers))
         .subcommand(measuring(loss))
+        .subcommand(measuring(shares))
 }
 
 #[cfg(test)]

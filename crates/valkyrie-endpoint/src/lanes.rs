@@ -1,7 +1,8 @@
 //! Links with several lanes: what each of them has not taken yet, and what has begun to arrive on it.
 //!
-//! A lane that is blocked holds up only its own class. The session is told which lanes are free and gives frames for one
-//! of those at a time; the first lane's buffers are where every link has them, in [`LinkState`].
+//! A lane that is blocked holds up only its own class, unless the link is full: then nothing is asked of the session for any
+//! lane but the first until what waits has gone, so that the session decides what goes next and classes get their shares.
+//! The session is told which lanes are free and gives frames for one of those at a time; the first lane's buffers are where every link has them, in [`LinkState`].
 
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Instant;
@@ -23,6 +24,8 @@ pub(crate) struct Lanes {
     input: [BytesMut; Class::COUNT],
     /// Lanes on which nothing more comes.
     ended: LaneSet,
+    /// The link was full the last time. Batches are smaller then, since whoever comes next waits for one of them.
+    crowded: bool,
 }
 
 impl Lanes {
@@ -35,6 +38,7 @@ impl Lanes {
                 unsent: Default::default(),
                 input: Default::default(),
                 ended: LaneSet::NONE,
+                crowded: false,
             })
         })
     }
@@ -46,6 +50,11 @@ impl Lanes {
 
     pub(crate) fn end(&mut self, lane: u8) {
         self.ended = self.ended.with(lane);
+    }
+
+    /// Whether something of a lane waits to be taken.
+    fn has_unsent(&self, lane: u8) -> bool {
+        self.unsent.get(usize::from(lane)).is_some_and(Option::is_some)
     }
 
     /// Writes what is left of a lane. `Ready` when it is free.
@@ -82,26 +91,43 @@ impl Shared {
         let (Some(link), Some(lanes)) = (&mut state.link, &mut state.lanes) else {
             return Poll::Ready(Transmitted::All);
         };
-        let mut free = LaneSet::ALL;
+        let (mut free, mut full) = (LaneSet::ALL, false);
         for lane in 0..lanes.count {
+            if full && lane > 0 && lanes.has_unsent(lane) {
+                free = free.without(lane);
+                continue;
+            }
             match lanes.write(&mut **link, cx, lane) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => {
                     state.failed = true;
                     return Poll::Ready(Transmitted::Failed);
                 }
-                Poll::Pending => free = free.without(lane),
+                Poll::Pending => {
+                    free = free.without(lane);
+                    full |= lane > 0 && link.is_full();
+                }
             }
         }
         for _ in 0..rounds {
+            lanes.crowded |= full;
+            let most = if lanes.crowded {
+                CROWDED_BATCH_BYTES
+            } else {
+                BATCH_BYTES_MAX
+            };
+            // The first lane has room of its own.
+            let open = match full {
+                true if free.contains(0) => LaneSet::NONE.with(0),
+                true => LaneSet::NONE,
+                false => free,
+            };
             let mut batch = worker::take_batch();
             let mut core = self.lock();
             core.flush_pending = false;
             core.wire_blocked = false;
             core.queued_bytes = 0;
-            let lane = core
-                .session
-                .poll_transmit_lane(now, &mut batch, BATCH_BYTES_MAX, free);
+            let lane = core.session.poll_transmit_lane(now, &mut batch, most, open);
             let mut wakers = Vec::new();
             if let Some(event) = core.session.poll_event() {
                 self.pump_strays(&mut core, event, &mut wakers);
@@ -110,11 +136,11 @@ impl Shared {
             wakers.into_iter().for_each(Waker::wake);
             let Some(lane) = lane else {
                 worker::put_batch(batch);
-                return if free == LaneSet::ALL {
-                    Poll::Ready(Transmitted::All)
-                } else {
-                    Poll::Pending
-                };
+                if free == LaneSet::ALL {
+                    lanes.crowded = false;
+                    return Poll::Ready(Transmitted::All);
+                }
+                return Poll::Pending;
             };
             lanes.unsent[usize::from(lane)] = Some(batch);
             match lanes.write(&mut **link, cx, lane) {
@@ -123,7 +149,10 @@ impl Shared {
                     state.failed = true;
                     return Poll::Ready(Transmitted::Failed);
                 }
-                Poll::Pending => free = free.without(lane),
+                Poll::Pending => {
+                    free = free.without(lane);
+                    full |= lane > 0 && link.is_full();
+                }
             }
         }
         self.wake_for_more();
@@ -189,3 +218,6 @@ impl Shared {
         any
     }
 }
+
+/// What a batch holds when the link is full: two of the largest frames, which is as little as costs nothing to send.
+const CROWDED_BATCH_BYTES: usize = 32 * 1024;

@@ -29,6 +29,12 @@ pub(crate) struct QuicLink {
     /// How much was read while what the peer may have under way is still little, because nothing says that the link is
     /// wanted; `None` once something does.
     unproven: Option<usize>,
+    /// The last write that found no room found none on the whole link.
+    full: bool,
+    /// That was found out by a byte, which the last write said it had taken.
+    asked: bool,
+    /// Acknowledgements that had come when it was found out. Without another nothing has changed.
+    asked_at: u64,
 }
 
 /// Our direction, on all lanes.
@@ -62,6 +68,9 @@ impl QuicLink {
             ours: Ours::Open,
             windows,
             unproven,
+            full: false,
+            asked: false,
+            asked_at: 0,
         }
     }
 
@@ -85,6 +94,32 @@ impl QuicLink {
         self.lanes
             .get_mut(usize::from(lane.0))
             .ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    }
+
+    /// A lane took nothing: is the link full, or does the peer not read this lane? The library does not say, but takes one more
+    /// byte if it was for want of room that all lanes share. That byte counts as written, and the next write is not asked.
+    fn ask(
+        &mut self,
+        cx: &mut Context<'_>,
+        lane: Lane,
+        bufs: &[IoSlice<'_>],
+    ) -> io::Result<Poll<Result<usize, WriteError>>> {
+        let acknowledgements = self.connection.stats().frame_rx.acks;
+        if std::mem::take(&mut self.asked) || (self.full && self.asked_at == acknowledgements) {
+            return Ok(Poll::Pending);
+        }
+        self.asked_at = acknowledgements;
+        let Some(byte) = bufs.iter().find_map(|buf| buf.first_chunk::<1>()) else {
+            return Ok(Poll::Pending);
+        };
+        let above = FIRST_LANE_RESERVE_BYTES + ASKING_BYTES;
+        self.connection
+            .set_send_window(self.windows.send.saturating_add(above));
+        let polled = write(self.lane(lane)?, cx, &[IoSlice::new(byte)]);
+        self.connection.set_send_window(self.windows.send);
+        self.asked = matches!(polled, Poll::Ready(Ok(1)));
+        self.full = self.asked;
+        Ok(polled)
     }
 
     /// A lane that the peer reset or stopped: nothing on the link can be relied on after that.
@@ -163,13 +198,21 @@ impl Link for QuicLink {
                 self.connection.set_send_window(self.windows.send);
                 polled
             }
-            polled => polled,
+            Poll::Pending => self.ask(cx, lane, bufs)?,
+            Poll::Ready(written) => {
+                (self.full, self.asked) = (false, false);
+                Poll::Ready(written)
+            }
         };
         match ready!(polled) {
             Ok(count) => Poll::Ready(Ok(count)),
             Err(WriteError::Stopped(_)) => Poll::Ready(Err(self.disputed())),
             Err(error) => Poll::Ready(Err(QuicError::from(error).into())),
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.full
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -322,6 +365,10 @@ const PIECE_BYTES_MAX: usize = 16 * 1024;
 /// How much the first lane may have under way when the other lanes have filled the send window: 64 KiB, a dozen of the
 /// largest critical frames and the credit of hundreds of streams.
 pub const FIRST_LANE_RESERVE_BYTES: u64 = 64 * 1024;
+
+/// Bytes that may be taken beyond that to find out whether the link is full: one each time, and there are acknowledgements in
+/// between.
+const ASKING_BYTES: u64 = 1024;
 
 /// What the peer of an accepted link may have under way, over all lanes, before the link is used: 64 KiB.
 ///

@@ -106,6 +106,15 @@ pub trait Link: Send + 'static {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>>;
 
+    /// Whether the last write that was `Pending` found the whole link full and not its lane alone, so that a write on another
+    /// lane would have been as well, unless that lane has room of its own.
+    ///
+    /// Whoever divides a link among lanes needs to know: what it prepares for other lanes of a full link only waits there,
+    /// and when there is room again each lane has something and its share is nobody's to decide.
+    fn is_full(&self) -> bool {
+        false
+    }
+
     /// Ends our direction on every lane: flushes what was written, then tells the peer that no more will come.
     ///
     /// Reading goes on until the peer ends its own direction. `Ready(Ok(()))` on every call after the first success.

@@ -64,6 +64,8 @@ struct Node {
     key: Arc<SigningKey>,
     shared: Arc<Shared>,
     alive: tokio::sync::Mutex<Option<Alive>>,
+    /// One who kills or restarts it at a time.
+    hands: tokio::sync::Mutex<()>,
 }
 
 /// A process.
@@ -180,18 +182,21 @@ impl Node {
         });
     }
 
-    /// Its process is killed.
-    async fn kill(&self) {
-        let Some(alive) = self.alive.lock().await.take() else {
-            return;
-        };
-        drop(alive.presence);
-        self.shared.net.break_links(self.place);
-        alive.endpoint.drain(Duration::ZERO).await;
+    /// Its process is killed, and is back after a while.
+    async fn kill_for(&self, down: Duration) {
+        let _hands = self.hands.lock().await;
+        if let Some(alive) = self.alive.lock().await.take() {
+            drop(alive.presence);
+            self.shared.net.break_links(self.place);
+            alive.endpoint.drain(Duration::ZERO).await;
+        }
+        tokio::time::sleep(down).await;
+        self.start().await;
     }
 
     /// It is restarted as an operator would.
     async fn restart(&self) {
+        let _hands = self.hands.lock().await;
         let Some(alive) = self.alive.lock().await.take() else {
             return;
         };
@@ -233,6 +238,7 @@ impl World {
                 key: Arc::new(SigningKey::generate_classical().unwrap()),
                 shared: Arc::clone(&shared),
                 alive: tokio::sync::Mutex::default(),
+                hands: tokio::sync::Mutex::default(),
             });
             node.start().await;
             nodes.push(node);
@@ -336,13 +342,7 @@ impl World {
                 tokio::time::sleep(lasts).await;
                 shared.slow[place].store(false, Ordering::SeqCst);
             }),
-            4 => tokio::spawn(async move {
-                node.kill().await;
-                tokio::time::sleep(lasts).await;
-                if node.alive.lock().await.is_none() {
-                    node.start().await;
-                }
-            }),
+            4 => tokio::spawn(async move { node.kill_for(lasts).await }),
             5 => {
                 let some: Vec<_> = (0..5)
                     .map(|at| Arc::clone(&self.nodes[(place + at) % NODES]))

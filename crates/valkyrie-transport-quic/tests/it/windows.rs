@@ -63,7 +63,9 @@ async fn what_is_not_acknowledged_is_bounded_over_all_lanes_together() {
 
     let bound = SEND_WINDOW_BYTES as usize;
     let first = fill(&mut *dialled, Lane(3)).await;
-    assert!(first <= bound, "{first} bytes");
+    // One more byte is taken to find out that it is the link that is full, and not the lane.
+    assert!(dialled.is_full());
+    assert!(first <= bound + 1, "{first} bytes");
     // What a peer has not acknowledged yet of what came before may count too; a piece is counted until all of it is.
     assert!(first > bound / 2, "{first} bytes");
     for lane in (1..LANES).map(Lane) {
@@ -96,4 +98,22 @@ async fn a_link_takes_as_much_as_it_was_told_to() {
     assert!(taken <= 50_000, "{taken} bytes");
     let taken = fill(&mut *dialled, Lane(3)).await;
     assert!((1..=50_000).contains(&taken), "{taken} bytes");
+}
+
+#[tokio::test]
+async fn a_lane_that_the_peer_does_not_read_is_blocked_alone() {
+    let transport = QuicTransport::new().with_receive_window_bytes(128 * 1024);
+    let (mut dialled, mut accepted) = pair(&transport).await;
+    for lane in (0..LANES).map(Lane) {
+        write(&mut *dialled, lane, b"used").await.unwrap();
+        read(&mut *accepted, lane, 4).await.unwrap();
+    }
+    let taken = fill(&mut *dialled, Lane(3)).await;
+    assert!(
+        (64 * 1024..=SEND_WINDOW_BYTES as usize / 2).contains(&taken),
+        "{taken} bytes"
+    );
+    assert!(!dialled.is_full());
+    write(&mut *dialled, Lane(2), b"passes").await.unwrap();
+    assert_eq!(read(&mut *accepted, Lane(2), 6).await.unwrap()[..], *b"passes");
 }
