@@ -73,6 +73,12 @@ impl Scheduler {
         ready[RUNGS].then_some(Class::Bulk)
     }
 
+    /// Forgets who is ahead of whom, for when the shares are others. A class that was ahead by one quantum of a small share
+    /// would be made to wait for as much as that quantum was worth under the former ones.
+    pub(crate) fn level(&mut self) {
+        self.rungs = Default::default();
+    }
+
     /// Charges a class for what it sent. Data is not counted as waiting while it may not send.
     #[inline]
     pub(crate) fn charge(&mut self, class: Class, bytes: u64, shares: &Shares, data_may_send: bool) {

@@ -248,9 +248,8 @@ impl Session {
         self.count_sent(class, frames, bytes);
         self.note_sent(class, frames, batch, mark);
         let data = self.may_send(Class::Data);
-        self.traffic
-            .scheduler
-            .charge(class, bytes, &self.config.policy.shares, data);
+        let shares = self.policy().shares;
+        self.traffic.scheduler.charge(class, bytes, &shares, data);
         if class == Class::Data {
             self.traffic.data_yield.on_sent(bytes);
         }
@@ -536,7 +535,8 @@ impl Session {
         else {
             return false;
         };
-        if !self.traffic.critical.take(now, cost, self.config.policy.critical) {
+        let rate = self.policy().critical;
+        if !self.traffic.critical.take(now, cost, rate) {
             return false;
         }
         let start = batch.len();
