@@ -17,6 +17,7 @@
 //! `guard` who decides about each call.
 
 mod accept;
+mod admission;
 mod audit;
 mod auto;
 mod builder;
@@ -40,6 +41,7 @@ mod lanes;
 mod method;
 mod mover;
 mod notify;
+mod qos;
 mod redial;
 mod resume;
 mod roster;
@@ -52,6 +54,7 @@ mod task;
 mod wait;
 mod worker;
 
+pub use admission::{AdmissionError, AdmissionLimits};
 pub use audit::{AuditSink, SecurityStats};
 pub use builder::EndpointBuilder;
 pub use call::Call;
@@ -65,6 +68,7 @@ pub use error::{
 };
 pub use method::{Method, MethodError, ToMethod};
 pub use notify::Notify;
+pub use qos::{LimitChanges, Qos, QosClassStats, QosRefused, QosStats};
 pub use redial::{Redial, WhileDown};
 pub use secure::PlainRule;
 pub use services::{Services, ServicesBuilder, Shape};
@@ -72,7 +76,8 @@ pub use stream::{IncomingStream, Open, RecvStream, SendStream};
 
 pub use valkyrie_frame::{Class, ErrorCode, Extensions, Kind, Priority, Side};
 pub use valkyrie_proto::{
-    ApiMisuse, CloseReason, Config, Culprit, Failure, Keepalive, Limits, Message, Policy, Refusal, Stats,
+    ApiMisuse, CloseReason, Config, ConfigError, CriticalRate, Culprit, DelayTarget, Failure, Keepalive,
+    Limits, Message, Policy, Refusal, Shares, Stats,
 };
 /// Identities, trust, policies and suites.
 pub use valkyrie_security as security;

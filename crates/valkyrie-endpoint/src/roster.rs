@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use crate::admission::Admission;
 use crate::continuity::Sessions;
 use crate::driver::SOON;
 use crate::secure::Secure;
@@ -19,6 +20,8 @@ pub(crate) struct Roster {
     secure: Arc<Secure>,
     /// Sessions that peers began and may continue.
     pub(crate) sessions: Sessions,
+    /// How many calls are in progress, and who is refused.
+    pub(crate) admission: Admission,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +47,7 @@ impl Roster {
             connections_max,
             secure,
             sessions: Sessions::default(),
+            admission: Admission::new(clock::now()),
         }
     }
 

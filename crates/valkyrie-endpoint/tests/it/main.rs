@@ -13,6 +13,7 @@ mod outlive;
 mod panics;
 mod people;
 mod proxied;
+mod qos;
 mod redial;
 mod resumption;
 mod secure;
