@@ -7,6 +7,8 @@
 //! - [`Table`] holds the ways to a service and chooses one: [`Balance`] says how.
 //! - [`Load`] is how busy and how slow a way is; [`Breaker`] keeps messages from one that fails; [`RetryBudget`] keeps
 //!   retries from becoming the load.
+//! - [`QosPolicy`] is the policy of quality of service as a file says it: shares, limits and admission for an endpoint, and
+//!   a [`ServicePolicy`] for the calls of each service.
 //!
 //! Read [`Table::choose`] first.
 
@@ -15,6 +17,7 @@ mod breaker;
 mod budget;
 mod load;
 mod needs;
+mod qos;
 mod table;
 
 pub use balance::Balance;
@@ -22,4 +25,5 @@ pub use breaker::{Admission, Breaker, BreakerLimits};
 pub use budget::{RetryBudget, RetryBudgetLimits};
 pub use load::{InFlight, Load};
 pub use needs::{Capability, Needs, Unfit};
+pub use qos::{Idempotent, QosError, QosFault, QosHandle, QosPolicy, ServicePolicy};
 pub use table::{RouteError, Table, WAYS_MAX, Way, WayId};
