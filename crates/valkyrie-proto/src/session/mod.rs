@@ -1,11 +1,12 @@
 //! The session: one side of a conversation.
 //!
 //! This file holds the state and the small questions; `input` takes frames apart, `deliver` says
-//! what a whole message means, `transmit` puts frames together, with `credit` and `bucket`, `exchanges` and `streams` are the
+//! what a whole message means, `transmit` puts frames together, with `allowance`, `credit` and `bucket`, `exchanges` and `streams` are the
 //! application's commands, `life` is opening, keepalive, drain and close, `lanes` and `resume` are links with lanes and links that
 //! follow each other, `invariants` is what
 //! must hold after every step.
 
+mod allowance;
 mod bucket;
 mod credit;
 mod deliver;
