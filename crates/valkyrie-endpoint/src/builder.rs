@@ -175,7 +175,6 @@ impl EndpointBuilder {
     /// # Errors
     /// [`BuildError`]: the caller is at fault.
     pub fn build(self) -> Result<Endpoint, BuildError> {
-        let admission = self.qos.admission;
         let base = Base {
             config: self.config,
             local_max_frame: self.local_max_frame,
@@ -217,7 +216,7 @@ impl EndpointBuilder {
             greeted_all: Notify::new(),
         });
         let roster = Roster::new(self.connections_max, Arc::clone(&secure));
-        roster.admission.set(admission.as_ref());
+        qos.begin_with(&roster);
         Ok(Endpoint::new(Inner::new(
             self.transports,
             qos,

@@ -344,6 +344,7 @@ impl Driver {
         core.session.handle_eof(clock::now());
         core.close(CloseReason::LinkLost, &mut wakers);
         core.end(&mut wakers);
+        self.shared.roster.shaping.leave(&mut core, clock::now());
         drop(core);
         Roster::remove(&self.shared.roster, self.shared.id);
         wakers.into_iter().for_each(Waker::wake);

@@ -14,7 +14,8 @@
 //!
 //! Read [`Endpoint`] first. Inside, `shared` says who writes when and why no wake-up is lost, `driver` is the one task
 //! of a connection, and `core` is what they share; `secure` is what comes before a connection, `channel` what seals it, and
-//! `guard` who decides about each call.
+//! `guard` who decides about each call; `qos` is what can be replaced while connections live, `admission` who is refused when calls are too many, `shaping`
+//! who waits when the link below is full.
 
 mod accept;
 mod admission;
@@ -47,6 +48,7 @@ mod resume;
 mod roster;
 mod secure;
 mod services;
+mod shaping;
 mod shared;
 mod stream;
 mod sweep;

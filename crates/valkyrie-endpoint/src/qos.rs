@@ -5,6 +5,7 @@
 //! connections began, for connections that begin later. Read [`Qos`] first; how it is written in a file is the router's
 //! business.
 
+use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
@@ -13,6 +14,7 @@ use valkyrie_proto::{Config, ConfigError, CriticalRate, DelayTarget, Limits, Pol
 
 use crate::admission::{AdmissionError, AdmissionLimits};
 use crate::configs::Configs;
+use crate::roster::Roster;
 use crate::{Endpoint, clock};
 
 /// What an endpoint's quality of service is to be. `None` is what the endpoint was built with, so that the default changes
@@ -29,6 +31,9 @@ pub struct Qos {
     pub limits: LimitChanges,
     /// How many calls may be in progress; `None` for any number.
     pub admission: Option<AdmissionLimits>,
+    /// What the link below carries, in bytes a second: all connections together send no more, divided among the classes by
+    /// their shares and within a class among the connections. `None` leaves that to the link.
+    pub capacity: Option<NonZeroU64>,
 }
 
 /// Limits that differ from what the endpoint was built with; see [`Limits`].
@@ -175,6 +180,12 @@ impl State {
             version,
         }
     }
+
+    fn put_in_force(&self, roster: &Roster) {
+        roster.admission.set(self.qos.admission.as_ref());
+        let capacity = self.qos.capacity.map(NonZeroU64::get);
+        roster.shaping.set(capacity, self.policy.shares, clock::now());
+    }
 }
 
 impl LiveQos {
@@ -185,6 +196,12 @@ impl LiveQos {
             state: Mutex::new(State::new(qos, configs, 1)),
             changing: Mutex::default(),
         })
+    }
+
+    /// Puts in force what concerns all connections together.
+    pub(crate) fn begin_with(&self, roster: &Roster) {
+        let state = self.state();
+        state.put_in_force(roster);
     }
 
     /// Whether connections that this side dials outlive their links.
@@ -223,8 +240,8 @@ impl Endpoint {
         let configs = live.base.with(&qos)?;
         let (policy, version) = {
             let mut state = live.state();
-            self.roster().admission.set(qos.admission.as_ref());
             *state = State::new(qos, configs, state.version + 1);
+            state.put_in_force(self.roster());
             (Arc::clone(&state.policy), state.version)
         };
         // Connections that begin from here on have it, or find that there is a newer one when they are on the roster.

@@ -9,6 +9,7 @@ use crate::admission::Admission;
 use crate::continuity::Sessions;
 use crate::driver::SOON;
 use crate::secure::Secure;
+use crate::shaping::Shaping;
 use crate::shared::Shared;
 use crate::{clock, sweep};
 
@@ -22,6 +23,8 @@ pub(crate) struct Roster {
     pub(crate) sessions: Sessions,
     /// How many calls are in progress, and who is refused.
     pub(crate) admission: Admission,
+    /// What of the link below each may have.
+    pub(crate) shaping: Arc<Shaping>,
 }
 
 #[derive(Debug, Default)]
@@ -48,6 +51,7 @@ impl Roster {
             secure,
             sessions: Sessions::default(),
             admission: Admission::new(clock::now()),
+            shaping: Arc::default(),
         }
     }
 

@@ -17,6 +17,7 @@ mod qos;
 mod redial;
 mod resumption;
 mod secure;
+mod shaper;
 mod streams;
 mod stress;
 mod support;

@@ -1,6 +1,7 @@
 //! Reads a file of the quality of service: TOML, every mistake with its place.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ const TOP_KEYS: &[&str] = &[
     "shares",
     "critical",
     "data",
+    "link",
     "limits",
     "admission",
     "services",
@@ -35,6 +37,7 @@ const TOP_KEYS: &[&str] = &[
 const SHARE_KEYS: &[&str] = &["system", "job", "data", "bulk"];
 const CRITICAL_KEYS: &[&str] = &["rate", "burst"];
 const DATA_KEYS: &[&str] = &["delay_target"];
+const LINK_KEYS: &[&str] = &["capacity"];
 const LIMIT_KEYS: &[&str] = &[
     "max_message",
     "max_exchanges",
@@ -138,6 +141,9 @@ impl Reader<'_> {
             admission: self
                 .table(table, "admission", ADMISSION_KEYS)
                 .and_then(|(table, span)| self.admission(table, span)),
+            capacity: self
+                .table(table, "link", LINK_KEYS)
+                .and_then(|(table, _)| self.capacity(table)),
         };
         let (services, others) = self.services(table);
         Inner {
@@ -208,6 +214,17 @@ impl Reader<'_> {
                 .bytes(table, "burst", CRITICAL_BURSTS)
                 .unwrap_or(default.burst),
         }
+    }
+
+    fn capacity(&mut self, table: &DeTable<'_>) -> Option<NonZeroU64> {
+        let value = field(table, "capacity")?;
+        let (key, example) = ("capacity", "100 Mbit/s");
+        let show = |bits: u64| match bits {
+            bits if bits >= 1_000_000_000 => format!("{} Gbit/s", bits / 1_000_000_000),
+            bits => format!("{} kbit/s", bits / 1000),
+        };
+        let bits = self.bounded(value, key, units::bits_per_second, CAPACITIES, example, show)?;
+        NonZeroU64::new(bits / 8)
     }
 
     fn limits(&mut self, table: &DeTable<'_>) -> LimitChanges {
@@ -546,6 +563,9 @@ fn bytes_text(bytes: u64) -> String {
 
 /// Bytes a second of stream 0: less than the least says nothing within a second.
 const CRITICAL_RATES: RangeInclusive<u64> = 1 << 10..=1 << 30;
+
+/// Bits a second of a link: less is no link that frames of 16 KiB go over, more is none that there is.
+const CAPACITIES: RangeInclusive<u64> = 64_000..=1_000_000_000_000;
 
 /// Bytes of stream 0 at once: one message of the largest, to what nothing of ours could take as urgent.
 const CRITICAL_BURSTS: RangeInclusive<u64> = 8 << 10..=64 << 20;

@@ -1,5 +1,6 @@
 //! What a file of the quality of service says, and what wrong ones are told.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -60,6 +61,7 @@ fn everything_is_read_as_it_is_written() {
             data: 700,
             bulk: 255,
         }),
+        capacity: NonZeroU64::new(12_500_000),
     };
     assert_eq!(*policy.qos(), wanted);
     let store = policy.service("store");
@@ -242,10 +244,10 @@ fn each_wrong_value_is_found_where_it_stands_and_told_its_bounds() {
         ("services = 1", 2, 12, "`services` is a table of services"),
         ("limits = 1", 2, 10, "`limits` is a table"),
         (
-            "[link]\ncolour = 1",
+            "[lnik]\ncolour = 1",
             2,
             2,
-            "a policy of the quality of service has no `link`",
+            "a policy of the quality of service has no `lnik`",
         ),
     ] {
         assert_eq!(faults(text), [(line, column, message.to_owned())], "{text}");
@@ -347,6 +349,8 @@ rate = "2 MiB/s"
 burst = "128 KiB"
 [data]
 delay_target = "12.5ms"
+[link]
+capacity = "100 Mbit/s"
 [limits]
 max_message = "8 MiB"
 max_exchanges = 1000

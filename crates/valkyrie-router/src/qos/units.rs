@@ -34,6 +34,19 @@ pub(super) fn bytes_per_second(text: &str) -> Option<u64> {
     bytes(text.strip_suffix("/s")?)
 }
 
+/// Reads `64 kbit/s`, `100 Mbit/s` or `2.5 Gbit/s`; powers of ten, as links are sold.
+pub(super) fn bits_per_second(text: &str) -> Option<u64> {
+    let (thousandths, unit) = number(text)?;
+    let factor = match unit {
+        "bit/s" => 1,
+        "kbit/s" => 1000,
+        "Mbit/s" => 1_000_000,
+        "Gbit/s" => 1_000_000_000,
+        _ => return None,
+    };
+    whole(thousandths.checked_mul(factor)?)
+}
+
 /// Reads `80%` or `62.5 %` as thousandths.
 pub(super) fn percent(text: &str) -> Option<u64> {
     let (thousandths, unit) = number(text)?;
@@ -71,6 +84,7 @@ mod tests {
         assert_eq!(bytes("256 KiB"), Some(256 * 1024));
         assert_eq!(bytes("1.5MiB"), Some(1536 * 1024));
         assert_eq!(bytes_per_second("1 MiB/s"), Some(1 << 20));
+        assert_eq!(bits_per_second("2.5 Gbit/s"), Some(2_500_000_000));
         assert_eq!(percent("62.5 %"), Some(625));
         assert_eq!(percent("80%"), Some(800));
         for wrong in [
@@ -95,6 +109,7 @@ mod tests {
             let read = (duration(wrong), bytes(wrong), percent(wrong));
             assert_eq!(read, (None, None, None), "{wrong}");
             assert_eq!(bytes_per_second(wrong), None, "{wrong}");
+            assert_eq!(bits_per_second(wrong), None, "{wrong}");
         }
     }
 }
