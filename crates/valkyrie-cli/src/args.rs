@@ -16,6 +16,7 @@ use crate::links::LinksArgs;
 use crate::out::ColorWhen;
 use crate::ping::PingArgs;
 use crate::policy::PolicyArgs;
+use crate::qos::QosArgs;
 use crate::serve::ServeArgs;
 use crate::token::TokenArgs;
 use valkyrie_rustci::command::CiArgs;
@@ -56,6 +57,7 @@ pub(crate) enum Command {
     Decode(DecodeArgs),
     Keys(KeysArgs),
     Policy(PolicyArgs),
+    Qos(QosArgs),
     Token(TokenArgs),
     Audit(AuditArgs),
     Ci(CiArgs),

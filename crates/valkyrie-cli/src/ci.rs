@@ -13,7 +13,7 @@ use crate::access::{self, Access};
 use crate::exit::{CliError, Exit};
 use crate::net;
 use crate::out::{ColorWhen, Notes};
-use crate::policy::PolicyFile;
+use crate::rules::PolicyFile;
 use crate::trail::Trail;
 use crate::watch::Watch;
 
@@ -96,7 +96,7 @@ fn serves(args: &ServerArgs, notes: Notes) -> Result<Prepared, CliError> {
     let file = args.policy.as_deref().map(PolicyFile::open).transpose()?;
     let own = access.keystore().document().fingerprint();
     let policy = match (&file, args.plain) {
-        (Some(file), _) => file.policy(),
+        (Some(file), _) => file.rules(),
         (None, true) => AccessPolicy::allow_all(),
         (None, false) => roles::policy_by_roles(Some(own))
             .map_err(|error| CliError::new(Exit::Local, error.to_string()))?,

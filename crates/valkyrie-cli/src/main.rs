@@ -21,6 +21,8 @@ mod picture;
 mod ping;
 mod policy;
 mod process;
+mod qos;
+mod rules;
 mod serve;
 mod signals;
 mod spiffe;
@@ -65,6 +67,7 @@ fn run(cli: &Cli, out: &mut Out, notes: Notes) -> Result<(), CliError> {
         Command::Decode(args) => decode::run(args, out),
         Command::Keys(args) => keys::run(args, out, notes),
         Command::Policy(args) => policy::run(args, out),
+        Command::Qos(args) => qos::run(args, out),
         Command::Token(args) => token::run(args, out, notes),
         Command::Audit(args) => audit::run(args, out),
         Command::Ci(args) => ci::run(args, cli.color, cli.json, notes),

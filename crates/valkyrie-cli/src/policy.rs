@@ -1,16 +1,16 @@
-//! `valkyrie policy`: is this file a policy, and what does it say about a call. And the file while a server runs.
+//! `valkyrie policy`: is this file a policy, and what does it say about a call.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use valkyrie::security::policy::{Decision, PolicyError, Standing, Subject};
+use valkyrie::security::policy::{Decision, Standing, Subject};
 use valkyrie::{AccessPolicy, Class};
-use valkyrie_keystore::Stamp;
 
 use crate::exit::{CliError, Exit};
 use crate::net::parse_class;
 use crate::out::Out;
+use crate::rules;
 
 /// Checks policies, and says which rule decides about a call.
 #[derive(Args, Debug)]
@@ -77,36 +77,13 @@ fn parse_call(text: &str) -> Result<(String, String), String> {
 /// Runs the command.
 pub(crate) fn run(args: &PolicyArgs, out: &mut Out) -> Result<(), CliError> {
     match &args.command {
-        PolicyCommand::Check(args) => check(args, out),
+        PolicyCommand::Check(args) => rules::check::<AccessPolicy>(&args.file, out),
         PolicyCommand::Explain(args) => explain(args, out),
     }
 }
 
-fn check(args: &CheckArgs, out: &mut Out) -> Result<(), CliError> {
-    let text = read(&args.file)?;
-    let file = args.file.display().to_string();
-    match AccessPolicy::parse(&text) {
-        Ok(policy) if out.is_json() => {
-            out.json(&json!({"file": file, "rules": policy.rule_count(), "faults": []}))
-        }
-        Ok(policy) => {
-            let count = policy.rule_count();
-            let rules = if count == 1 { "rule" } else { "rules" };
-            out.line(format_args!("{file}: {count} {rules} and no mistake"))
-        }
-        Err(error) if out.is_json() => {
-            let faults: Vec<_> = error.faults().iter().map(|fault| json!({
-                "line": fault.line, "column": fault.column, "message": fault.message, "help": fault.help,
-            })).collect();
-            out.json(&json!({"file": file, "rules": null, "faults": faults}))?;
-            Err(CliError::silent(Exit::Usage))
-        }
-        Err(error) => Err(refused(&args.file, &error)),
-    }
-}
-
 fn explain(args: &ExplainArgs, out: &mut Out) -> Result<(), CliError> {
-    let policy = AccessPolicy::parse(&read(&args.file)?).map_err(|error| refused(&args.file, &error))?;
+    let policy: AccessPolicy = rules::parse(&args.file)?;
     let mut subject = Subject::new(Standing::Identity);
     for word in &args.peer {
         describe(&mut subject, word)?;
@@ -166,65 +143,4 @@ fn describe<'a>(subject: &mut Subject<'a>, word: &'a str) -> Result<(), CliError
         },
     }
     Ok(())
-}
-
-/// A policy file that is read again when it changes.
-pub(crate) struct PolicyFile {
-    path: PathBuf,
-    stamp: Option<Stamp>,
-    policy: AccessPolicy,
-}
-
-impl PolicyFile {
-    pub(crate) fn open(path: &Path) -> Result<Self, CliError> {
-        let stamp = Stamp::read(path);
-        Ok(Self {
-            path: path.to_owned(),
-            stamp,
-            policy: parse(path)?,
-        })
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The policy as it was read last.
-    pub(crate) fn policy(&self) -> AccessPolicy {
-        self.policy.clone()
-    }
-
-    /// The policy, if the file is another than when it was looked at last, or in any case with `asked`. What is wrong
-    /// with it is told once.
-    pub(crate) fn refresh(&mut self, asked: bool) -> Result<Option<AccessPolicy>, CliError> {
-        let stamp = Stamp::read(&self.path);
-        if stamp == self.stamp && !asked {
-            return Ok(None);
-        }
-        self.stamp = stamp;
-        self.policy = parse(&self.path)?;
-        Ok(Some(self.policy()))
-    }
-}
-
-fn parse(path: &Path) -> Result<AccessPolicy, CliError> {
-    AccessPolicy::parse(&read(path)?).map_err(|error| refused(path, &error))
-}
-
-fn read(path: &Path) -> Result<String, CliError> {
-    let failed = |why: &dyn std::fmt::Display| {
-        CliError::new(Exit::Local, format!("{} cannot be read: {why}", path.display()))
-    };
-    let length = std::fs::metadata(path).map_err(|error| failed(&error))?.len();
-    if length > AccessPolicy::FILE_BYTES_MAX as u64 {
-        return Err(failed(&format_args!(
-            "it has {length} bytes, and a policy has {} at most",
-            AccessPolicy::FILE_BYTES_MAX
-        )));
-    }
-    std::fs::read_to_string(path).map_err(|error| failed(&error))
-}
-
-fn refused(path: &Path, error: &PolicyError) -> CliError {
-    CliError::new(Exit::Usage, error.render(&path.display().to_string()).trim_end())
 }

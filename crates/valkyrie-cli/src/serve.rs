@@ -12,7 +12,7 @@ use serde_json::json;
 use valkyrie::security::audit::AuditEvent;
 use valkyrie::security::trust::{FirstUse, KnownPeer};
 use valkyrie::transport::tls::Roots;
-use valkyrie::{AccessPolicy, Endpoint, Locator, PlainRule, PolicyHandle, UdsTransport};
+use valkyrie::{AccessPolicy, Endpoint, Locator, PlainRule, PolicyHandle, Qos, UdsTransport};
 use valkyrie_rustci::command::{AuditFileArgs, IdentityArgs};
 
 use self::gateway::Gateways;
@@ -22,7 +22,7 @@ use crate::access::Access;
 use crate::exit::{CliError, Exit};
 use crate::net;
 use crate::out::{Notes, Out};
-use crate::policy::PolicyFile;
+use crate::rules::{PolicyFile, QosFile};
 use crate::signals::Signals;
 use crate::spiffe::SpiffeArgs;
 use crate::tls::{self, ShowArgs};
@@ -39,12 +39,12 @@ A second one ends it at once.
 
 Without --policy any peer that proves an identity, known or not, may use echo, health and describe in the classes
 job, data and bulk, and who shows this node's own identity may ask for its links. With one, peers from elsewhere have to be trusted (`valkyrie keys trust`), and may do what the policy
-says. Policy, trust, revocations and the identity are read again when their files change, and on SIGHUP.
+says. Policy, quality of service, trust, revocations and the identity are read again when their files change, and on SIGHUP.
 
 Examples:
   valkyrie serve --listen tcp://127.0.0.1:7000
   valkyrie serve --listen quic://[::]:7000 --listen tcp://[::]:7000 --listen ws://[::]:7001/
-  valkyrie serve --listen tcp://[::]:7000 --policy policy.toml
+  valkyrie serve --listen tcp://[::]:7000 --policy policy.toml --qos qos.toml
   valkyrie serve --listen tcp://127.0.0.1:7000 --gateway http://127.0.0.1:8080
   valkyrie serve --listen wss://[::]:7001/ --gateway https://[::]:8443 --tls-cert chain.pem --tls-key key.pem \
     --web-origin https://app.example.org
@@ -91,6 +91,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "FILE", help_heading = "Security")]
     policy: Option<PathBuf>,
 
+    /// How what is sent is divided and how much is taken on at once; `valkyrie qos check FILE` checks it first. Read again
+    /// when it changes, as the policy is.
+    #[arg(long, value_name = "FILE", help_heading = "Quality of service")]
+    qos: Option<PathBuf>,
+
     /// Take plain connections as well, neither encrypted nor authenticated, from those that ask for one.
     #[arg(long, help_heading = "Security")]
     plain: bool,
@@ -116,6 +121,7 @@ fn parse_mode(text: &str) -> Result<u32, String> {
 pub(crate) fn run(args: &ServeArgs, out: &mut Out, notes: Notes) -> Result<(), CliError> {
     let threads = args.threads.map_or_else(net::cores, usize::from);
     let policy = args.policy.as_deref().map(PolicyFile::open).transpose()?;
+    let qos = args.qos.as_deref().map(QosFile::open).transpose()?;
     // Strangers may try the connection out; where there is more to be had, somebody has to vouch for them.
     let rule = if policy.is_some() {
         FirstUse::Local
@@ -123,13 +129,13 @@ pub(crate) fn run(args: &ServeArgs, out: &mut Out, notes: Notes) -> Result<(), C
         FirstUse::Anywhere
     };
     let access = Access::open(&args.identity, rule, notes)?;
-    net::block_on(threads, serve(args, access, policy, out, notes))
+    net::block_on(threads, serve(args, access, (policy, qos), out, notes))
 }
 
 async fn serve(
     args: &ServeArgs,
     access: Access,
-    policy: Option<PolicyFile>,
+    (policy, qos): (Option<PolicyFile>, Option<QosFile>),
     out: &mut Out,
     notes: Notes,
 ) -> Result<(), CliError> {
@@ -142,7 +148,7 @@ async fn serve(
     let services = services::build(&state)
         .map_err(|error| CliError::new(Exit::Local, format!("the services cannot be served: {error}")))?;
     let handle = PolicyHandle::new(match (&policy, args.plain) {
-        (Some(file), _) => file.policy(),
+        (Some(file), _) => file.rules(),
         (None, false) => AccessPolicy::diagnostics_of(access.keystore().document().fingerprint()),
         (None, true) => AccessPolicy::allow_all(),
     });
@@ -158,6 +164,10 @@ async fn serve(
         .resume_for_peers(args.resume_for)
         .security(access.security())
         .policy(handle.clone())
+        .qos(
+            qos.as_ref()
+                .map_or_else(Qos::default, |file| file.rules().qos().clone()),
+        )
         .plain(if args.plain {
             PlainRule::Always
         } else {
@@ -184,6 +194,7 @@ async fn serve(
     }
     let gateways = Gateways::begin(args, services, handle.clone(), &certificates, &trail, out).await?;
     let watch = Watch::new(access, policy, handle, notes);
+    let watch = watch.dividing(qos, endpoint.clone());
     let watch = watch.recording(trail.clone()).on_hangup();
     tokio::select! {
         _ = signals.next() => {}

@@ -2,22 +2,23 @@
 
 use std::convert::Infallible;
 
-use valkyrie::PolicyHandle;
 use valkyrie::security::audit::AuditEvent;
+use valkyrie::{Endpoint, PolicyHandle};
 
 use crate::access::{Access, REFRESH_EVERY};
 use crate::exit::CliError;
 use crate::out::Notes;
-use crate::policy::PolicyFile;
+use crate::rules::{PolicyFile, QosFile};
 use crate::signals::Reload;
 use crate::spiffe::AgentNews;
 use crate::trail::Trail;
 
-/// Identity, trust and policy, with their files.
+/// Identity, trust, policy and quality of service, with their files.
 pub(crate) struct Watch {
     access: Access,
     policy: Option<PolicyFile>,
     handle: PolicyHandle,
+    qos: Option<(QosFile, Endpoint)>,
     trail: Option<Trail>,
     agent: Option<AgentNews>,
     hangup: bool,
@@ -36,10 +37,17 @@ impl Watch {
             access,
             policy,
             handle,
+            qos: None,
             trail: None,
             hangup: false,
             notes,
         }
+    }
+
+    /// Hands the quality of service of a file, if there is one, to this endpoint when it changes.
+    pub(crate) fn dividing(mut self, file: Option<QosFile>, endpoint: Endpoint) -> Self {
+        self.qos = file.map(|file| (file, endpoint));
+        self
     }
 
     /// Records in this log what changes.
@@ -95,6 +103,7 @@ impl Watch {
             self.record(&AuditEvent::TrustChanged { what });
         }
         self.look_at_policy(asked);
+        self.look_at_qos(asked);
         if let Some(trail) = &self.trail {
             trail.turn();
         }
@@ -118,6 +127,29 @@ impl Watch {
                     reason: &error.message,
                 });
             }
+        }
+    }
+
+    fn look_at_qos(&mut self, asked: bool) {
+        let Some((file, endpoint)) = &mut self.qos else {
+            return;
+        };
+        let qos = match file.refresh(asked) {
+            Ok(None) => return,
+            Ok(Some(policy)) => policy.qos().clone(),
+            Err(error) => {
+                let text = format_args!("{error}; the quality of service that was in force still is");
+                return self.notes.warning(text);
+            }
+        };
+        match endpoint.set_qos(qos) {
+            Ok(_) => self
+                .notes
+                .remark(format_args!("{} is in force", file.path().display())),
+            Err(error) => self.notes.warning(format_args!(
+                "{} is not taken: {error}; the quality of service that was in force still is",
+                file.path().display()
+            )),
         }
     }
 

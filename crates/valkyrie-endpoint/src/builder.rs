@@ -14,8 +14,8 @@ use valkyrie_security::{Identity, Live, Security, Trust};
 use valkyrie_transport::Transport;
 
 use crate::audit::{Audit, AuditSink};
-use crate::configs::Configs;
 use crate::endpoint::{Inner, OnConnection};
+use crate::qos::{Base, LiveQos, Qos};
 use crate::roster::Roster;
 use crate::secure::{OnFirstUse, Secure};
 use crate::{BuildError, Connection, Endpoint, PlainRule, Services, clock};
@@ -28,6 +28,7 @@ pub struct EndpointBuilder {
     local_max_frame: u32,
     resume_for: Duration,
     resume_for_peers: Duration,
+    qos: Qos,
     services: Services,
     connections_max: usize,
     on_connection: Option<Arc<OnConnection>>,
@@ -47,6 +48,7 @@ impl EndpointBuilder {
             local_max_frame: LOCAL_FRAME_BYTES,
             resume_for: Duration::ZERO,
             resume_for_peers: RESUME_FOR_PEERS,
+            qos: Qos::default(),
             services: Services::default(),
             connections_max: CONNECTIONS_MAX,
             on_connection: None,
@@ -68,6 +70,12 @@ impl EndpointBuilder {
     /// Limits, policy, keepalive and budgets of every session.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
+        self
+    }
+
+    /// The quality of service to begin with, over what [`config`](Self::config) says; see [`Endpoint::set_qos`].
+    pub fn qos(mut self, qos: Qos) -> Self {
+        self.qos = qos;
         self
     }
 
@@ -167,12 +175,13 @@ impl EndpointBuilder {
     /// # Errors
     /// [`BuildError`]: the caller is at fault.
     pub fn build(self) -> Result<Endpoint, BuildError> {
-        let configs = Configs::new(
-            self.config,
-            self.local_max_frame,
-            self.resume_for,
-            self.resume_for_peers,
-        )?;
+        let base = Base {
+            config: self.config,
+            local_max_frame: self.local_max_frame,
+            resume_for: self.resume_for,
+            resume_for_peers: self.resume_for_peers,
+        };
+        let qos = LiveQos::new(base, self.qos)?;
         if self.transports.is_empty() {
             return Err(BuildError::NoTransport);
         }
@@ -206,11 +215,13 @@ impl EndpointBuilder {
             greetings: Mutex::default(),
             greeted_all: Notify::new(),
         });
+        let roster = Roster::new(self.connections_max, Arc::clone(&secure));
+        qos.begin_with(&roster);
         Ok(Endpoint::new(Inner::new(
             self.transports,
-            configs,
+            qos,
             self.services,
-            Arc::new(Roster::new(self.connections_max, Arc::clone(&secure))),
+            Arc::new(roster),
             self.on_connection,
             secure,
         )))

@@ -4,9 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use valkyrie_proto::{Config, Side};
-
-use crate::BuildError;
+use valkyrie_proto::{Config, ConfigError, Side};
 
 /// The configurations of an endpoint's sessions.
 #[derive(Clone, Debug)]
@@ -26,13 +24,13 @@ impl Configs {
     /// Checks `config` and derives the others from it.
     ///
     /// # Errors
-    /// [`BuildError`]: the caller is at fault.
+    /// [`ConfigError`]: the caller is at fault.
     pub(crate) fn new(
         mut config: Config,
         local_max_frame: u32,
         dialled_for: Duration,
         accepted_for: Duration,
-    ) -> Result<Self, BuildError> {
+    ) -> Result<Self, ConfigError> {
         config.machine = config.machine.or_else(|| {
             let resumes = !dialled_for.is_zero() || !accepted_for.is_zero();
             resumes.then(crate::continuity::machine).flatten()
@@ -49,7 +47,7 @@ impl Configs {
             } else {
                 config.clone()
             };
-            Ok::<_, BuildError>(Pair {
+            Ok::<_, ConfigError>(Pair {
                 ordinary: Arc::new(config.clone()),
                 local: Arc::new(local),
             })
@@ -58,11 +56,6 @@ impl Configs {
             dialled: pair(dialled_for)?,
             accepted: pair(accepted_for)?,
         })
-    }
-
-    /// Whether connections that this side dials outlive their links.
-    pub(crate) fn outlives_links(&self) -> bool {
-        !self.dialled.ordinary.limits.resume_for.is_zero()
     }
 
     /// The one for a session of this side's.

@@ -18,6 +18,7 @@ use valkyrie_proto::{
     StreamKey,
 };
 
+use crate::shaping::Place;
 use crate::wait::{Ticket, WaitList};
 
 pub(crate) struct Core {
@@ -113,6 +114,8 @@ struct Rare {
     resume_asked: Option<Box<Resume>>,
     /// The peer's wish when it began to drain.
     retry_after_ms: Option<u32>,
+    /// Its place in the endpoint's shaper, while there is one.
+    place: Option<Place>,
 }
 
 struct Ping {
@@ -585,6 +588,19 @@ impl Core {
         self.rare.as_ref().and_then(|rare| rare.retry_after_ms)
     }
 
+    /// Its place in the endpoint's shaper, if it has taken one.
+    pub(crate) fn place(&self) -> Option<Place> {
+        self.rare.as_ref()?.place
+    }
+
+    pub(crate) fn take_place(&mut self) -> Option<Place> {
+        self.rare.as_mut()?.place.take()
+    }
+
+    pub(crate) fn set_place(&mut self, place: Place) {
+        self.rare().place = Some(place);
+    }
+
     pub(crate) fn begin_ping(&mut self) -> u64 {
         let rare = self.rare();
         rare.next_ping += 1;
@@ -657,6 +673,7 @@ impl Rare {
             && self.unrouted.is_empty()
             && self.stray.is_empty()
             && self.retry_after_ms.is_none()
+            && self.place.is_none()
     }
 }
 

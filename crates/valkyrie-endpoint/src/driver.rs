@@ -344,6 +344,7 @@ impl Driver {
         core.session.handle_eof(clock::now());
         core.close(CloseReason::LinkLost, &mut wakers);
         core.end(&mut wakers);
+        self.shared.roster.shaping.leave(&mut core, clock::now());
         drop(core);
         Roster::remove(&self.shared.roster, self.shared.id);
         wakers.into_iter().for_each(Waker::wake);
@@ -421,6 +422,13 @@ impl Shared {
                     continue;
                 }
             };
+            // And before it is found out what it would cost. One without an answer is bounded by its credit.
+            if let Some(id) = id
+                && let Err(failure) = self.roster.admission.admit(lane.class(), now)
+            {
+                answers.push((id, Err(failure)));
+                continue;
+            }
             let serve = self.services.find(&extensions);
             let (subject, handler, debt) = match (id, serve) {
                 (Some(id), Some(Serve::Unary(handler))) => (Subject::Request(id), handler, Debt::Answer(id)),
@@ -472,12 +480,24 @@ impl Shared {
                 return;
             }
         };
+        if let Err(failure) = self.roster.admission.admit(opened.id.class(), now) {
+            let mut core = self.lock();
+            core.session.reset(now, opened.key, failure);
+            core.drop_stream(now, opened.key);
+            return;
+        }
         match self.services.find(&opened.extensions) {
             Some(Serve::Stream(handler)) => {
-                let key = opened.key;
+                let (key, class) = (opened.key, opened.id.class());
                 let handler = Arc::clone(handler);
                 let (context, halves) = IncomingStream::new(Arc::clone(self), opened).into_handled(permit);
-                tokio::spawn(StreamTask::new(Arc::clone(self), key, handler, context, halves));
+                tokio::spawn(StreamTask::new(
+                    Arc::clone(self),
+                    (key, class),
+                    handler,
+                    context,
+                    halves,
+                ));
             }
             None if self.services.keeps_unrouted_streams() => {
                 let waker = self.lock().offer_stream(opened);

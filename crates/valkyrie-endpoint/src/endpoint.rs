@@ -16,10 +16,10 @@ use valkyrie_security::trust::Expect;
 use valkyrie_transport::{Link, Locator, LocatorError, Transport};
 
 use crate::accept::accept_all;
-use crate::configs::Configs;
 use crate::driver::Driver;
 use crate::guard::Guard;
 use crate::mover::{self, Origin};
+use crate::qos::LiveQos;
 use crate::roster::Roster;
 use crate::secure::{Greeted, Secure};
 use crate::shared::Shared;
@@ -63,7 +63,7 @@ pub(crate) type OnConnection = dyn Fn(Connection) + Send + Sync;
 /// What an endpoint's clones share.
 pub(crate) struct Inner {
     transports: HashMap<&'static str, Arc<dyn Transport>>,
-    configs: Configs,
+    qos: LiveQos,
     services: Services,
     roster: Arc<Roster>,
     on_connection: Option<Arc<OnConnection>>,
@@ -80,7 +80,7 @@ pub(crate) struct Inner {
 impl Inner {
     pub(crate) fn new(
         transports: HashMap<&'static str, Arc<dyn Transport>>,
-        configs: Configs,
+        qos: LiveQos,
         services: Services,
         roster: Arc<Roster>,
         on_connection: Option<Arc<OnConnection>>,
@@ -88,7 +88,7 @@ impl Inner {
     ) -> Self {
         Self {
             transports,
-            configs,
+            qos,
             services,
             roster,
             on_connection,
@@ -111,8 +111,8 @@ impl Inner {
             return Err(ConnectError::Full(self.roster.connections_max()));
         };
         let local = greeted.link.capabilities().peer_credentials.is_some();
-        let config = self.configs.of(side, local);
-        let mut session = Session::new(side, Arc::clone(config), clock::now());
+        let (config, mut version) = self.qos.begin(side, local);
+        let mut session = Session::new(side, Arc::clone(&config), clock::now());
         let offer = (side == Side::Acceptor && !config.limits.resume_for.is_zero())
             .then(|| continuity::offer(self.places()))
             .flatten();
@@ -127,7 +127,12 @@ impl Inner {
         ));
         let connection = Connection::new(Arc::clone(&shared));
         let driver = Driver::new(Arc::clone(&shared));
-        self.roster.insert(shared);
+        self.roster.insert(Arc::clone(&shared));
+        // What was put in force since has been handed to those on the roster, of which this one may not have been.
+        while let Some((policy, newer)) = self.qos.newer(version) {
+            shared.set_policy(clock::now(), policy);
+            version = newer;
+        }
         tokio::spawn(driver);
         Ok(connection)
     }
@@ -279,7 +284,7 @@ impl Endpoint {
             [way] => self.inner.greet(way, &expect).await?,
             _ => auto::race(&self.inner, &self.inner.worked, &locator, ways.clone(), &expect).await?,
         };
-        let origin = self.inner.configs.outlives_links().then(|| {
+        let origin = self.inner.qos.outlives_links().then(|| {
             let endpoint = Arc::downgrade(&self.inner);
             Arc::new(Origin::new(endpoint, expect, ways))
         });
@@ -402,6 +407,14 @@ impl Endpoint {
     /// What has been let in and refused, on all connections together.
     pub fn security_stats(&self) -> SecurityStats {
         self.inner.secure.stats()
+    }
+
+    pub(crate) fn live_qos(&self) -> &LiveQos {
+        &self.inner.qos
+    }
+
+    pub(crate) fn roster(&self) -> &Roster {
+        &self.inner.roster
     }
 
     /// The services that peers may call.

@@ -10,7 +10,7 @@ use valkyrie_security::handshake::{self, HandshakeError};
 use valkyrie_security::trust::{TrustError, UnknownPeer};
 use valkyrie_transport::{Fault, Locator, LocatorError, TransportError};
 
-use crate::MethodError;
+use crate::{AdmissionError, MethodError, QosRefused};
 
 /// Whether the peer's handler ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,6 +247,9 @@ pub enum BuildError {
     /// The configuration cannot work.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The limits of calls in progress cannot work.
+    #[error(transparent)]
+    Admission(#[from] AdmissionError),
     /// There is nothing to dial or listen with.
     #[error("the endpoint was given no transport; give it at least one")]
     NoTransport,
@@ -256,6 +259,15 @@ pub enum BuildError {
     /// This side was given no identity, and one for the life of the endpoint could not be made.
     #[error("no identity was given, and none could be made: {0}")]
     Identity(String),
+}
+
+impl From<QosRefused> for BuildError {
+    fn from(refused: QosRefused) -> Self {
+        match refused {
+            QosRefused::Config(error) => Self::Config(error),
+            QosRefused::Admission(error) => Self::Admission(error),
+        }
+    }
 }
 
 /// Why a set of handlers cannot be served. The caller is at fault.

@@ -12,7 +12,7 @@ use valkyrie_frame::{Batch, Class};
 use valkyrie_proto::LaneSet;
 use valkyrie_transport::{Lane, Link};
 
-use crate::shared::{BATCH_BYTES_MAX, LinkState, Shared, Transmitted, write_out};
+use crate::shared::{LinkState, Shared, Transmitted, write_out};
 use crate::worker::{self, Pass};
 
 /// The lanes of a link beyond the first.
@@ -127,8 +127,9 @@ impl Shared {
             core.flush_pending = false;
             core.wire_blocked = false;
             core.queued_bytes = 0;
-            let lane = core.session.poll_transmit_lane(now, &mut batch, most, open);
             let mut wakers = Vec::new();
+            let shaping = &self.roster.shaping;
+            let lane = shaping.poll_transmit(&mut core, now, &mut batch, most, open, &mut wakers);
             if let Some(event) = core.session.poll_event() {
                 self.pump_strays(&mut core, event, &mut wakers);
             }

@@ -14,9 +14,11 @@
 //!
 //! Read [`Endpoint`] first. Inside, `shared` says who writes when and why no wake-up is lost, `driver` is the one task
 //! of a connection, and `core` is what they share; `secure` is what comes before a connection, `channel` what seals it, and
-//! `guard` who decides about each call.
+//! `guard` who decides about each call; `qos` is what can be replaced while connections live, `admission` who is refused when calls are too many, `shaping`
+//! who waits when the link below is full.
 
 mod accept;
+mod admission;
 mod audit;
 mod auto;
 mod builder;
@@ -40,11 +42,13 @@ mod lanes;
 mod method;
 mod mover;
 mod notify;
+mod qos;
 mod redial;
 mod resume;
 mod roster;
 mod secure;
 mod services;
+mod shaping;
 mod shared;
 mod stream;
 mod sweep;
@@ -52,6 +56,7 @@ mod task;
 mod wait;
 mod worker;
 
+pub use admission::{AdmissionError, AdmissionLimits};
 pub use audit::{AuditSink, SecurityStats};
 pub use builder::EndpointBuilder;
 pub use call::Call;
@@ -66,6 +71,7 @@ pub use error::{
 };
 pub use method::{Method, MethodError, ToMethod};
 pub use notify::Notify;
+pub use qos::{LimitChanges, Qos, QosClassStats, QosRefused, QosStats};
 pub use redial::{Redial, WhileDown};
 pub use secure::PlainRule;
 pub use services::{Services, ServicesBuilder, Shape};
@@ -73,7 +79,8 @@ pub use stream::{IncomingStream, Open, RecvStream, SendStream};
 
 pub use valkyrie_frame::{Class, ErrorCode, Extensions, Kind, Priority, Side};
 pub use valkyrie_proto::{
-    ApiMisuse, CloseReason, Config, Culprit, Failure, Keepalive, Limits, Message, Policy, Refusal, Stats,
+    ApiMisuse, CloseReason, Config, ConfigError, CriticalRate, Culprit, DelayTarget, Failure, Keepalive,
+    Limits, Message, Policy, Refusal, Shares, Stats,
 };
 /// Identities, trust, policies and suites.
 pub use valkyrie_security as security;

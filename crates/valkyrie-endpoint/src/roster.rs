@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use crate::admission::Admission;
 use crate::continuity::Sessions;
 use crate::driver::SOON;
 use crate::secure::Secure;
+use crate::shaping::Shaping;
 use crate::shared::Shared;
 use crate::{clock, sweep};
 
@@ -19,6 +21,10 @@ pub(crate) struct Roster {
     secure: Arc<Secure>,
     /// Sessions that peers began and may continue.
     pub(crate) sessions: Sessions,
+    /// How many calls are in progress, and who is refused.
+    pub(crate) admission: Admission,
+    /// What of the link below each may have.
+    pub(crate) shaping: Arc<Shaping>,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +50,8 @@ impl Roster {
             connections_max,
             secure,
             sessions: Sessions::default(),
+            admission: Admission::new(clock::now()),
+            shaping: Arc::default(),
         }
     }
 

@@ -27,7 +27,7 @@ use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
 use valkyrie_frame::Batch;
-use valkyrie_proto::{Event, Failure, Resume, SESSION_ID_LEN, Session, Side};
+use valkyrie_proto::{Event, Failure, LaneSet, Policy, Resume, SESSION_ID_LEN, Session, Side};
 use valkyrie_transport::{Capabilities, Lane, Link, READ_CHUNK_BYTES};
 
 use crate::carried::Carried;
@@ -195,6 +195,14 @@ impl Shared {
             handles: AtomicU64::new(0),
             counters: Counters::default(),
         }
+    }
+
+    /// Divides what the session sends in another way from now on. It is over, or has not begun: then this is nothing.
+    pub(crate) fn set_policy(&self, now: Instant, policy: Arc<Policy>) {
+        let mut core = self.lock();
+        // It was checked before it came into force.
+        let _ = core.session.set_policy(now, policy);
+        self.commit(core, Urgency::Soon);
     }
 
     /// Ends the connection because its peer is not to be believed any more.
@@ -425,10 +433,18 @@ impl Shared {
                 core.wire_blocked = false;
                 core.queued_bytes = 0;
                 // A session that had nothing to give has to be changed before it is worth asking again.
-                let gave = core.session.poll_transmit(now, &mut batch, BATCH_BYTES_MAX);
-                more = gave && core.session.wants_transmit();
-                // What went out made room for others, or was the last thing to go.
                 let mut wakers = Vec::new();
+                let shaping = &self.roster.shaping;
+                let gave = shaping.poll_transmit(
+                    &mut core,
+                    now,
+                    &mut batch,
+                    BATCH_BYTES_MAX,
+                    LaneSet::ALL,
+                    &mut wakers,
+                );
+                more = gave.is_some() && core.session.wants_transmit();
+                // What went out made room for others, or was the last thing to go.
                 if let Some(event) = core.session.poll_event() {
                     self.pump_strays(&mut core, event, &mut wakers);
                 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
 
-use valkyrie_frame::{ErrorCode, StreamId};
+use valkyrie_frame::{Class, ErrorCode, StreamId};
 use valkyrie_proto::{Failure, RequestId, StreamKey};
 
 use crate::core::{HEAD_BYTES, response};
@@ -39,6 +39,9 @@ pub(crate) struct HandlerTask {
 
 impl HandlerTask {
     pub(crate) fn new(shared: Arc<Shared>, running: Running, debt: Debt, deadline: Option<Instant>) -> Self {
+        if let Debt::Answer(id) = debt {
+            shared.roster.admission.enter(id.class());
+        }
         Self {
             shared,
             running: Some(running),
@@ -53,7 +56,11 @@ impl HandlerTask {
         let mut core = self.shared.lock();
         let mut wakers = Vec::new();
         match self.debt {
-            Debt::Answer(id) => core.respond(clock::now(), id, answer.map(response), &mut wakers),
+            Debt::Answer(id) => {
+                let now = clock::now();
+                self.shared.roster.admission.leave(id.class(), now);
+                core.respond(now, id, answer.map(response), &mut wakers);
+            }
             Debt::Credit { lane, cost } => core.session.release_notify(lane, cost),
         }
         let urgency = if core.requests_running == 0 {
@@ -112,6 +119,7 @@ impl Drop for HandlerTask {
 pub(crate) struct StreamTask {
     shared: Arc<Shared>,
     key: StreamKey,
+    class: Class,
     state: StreamState,
     deadline: Option<Instant>,
 }
@@ -125,15 +133,17 @@ enum StreamState {
 impl StreamTask {
     pub(crate) fn new(
         shared: Arc<Shared>,
-        key: StreamKey,
+        (key, class): (StreamKey, Class),
         handler: Arc<StreamHandler>,
         context: Context,
         halves: (SendStream, RecvStream),
     ) -> Self {
         let deadline = context.deadline();
+        shared.roster.admission.enter(class);
         Self {
             shared,
             key,
+            class,
             state: StreamState::Begin(handler, Box::new((context, halves.0, halves.1))),
             deadline,
         }
@@ -162,6 +172,7 @@ impl StreamTask {
         drop_quietly(mem::replace(&mut self.state, StreamState::Ended));
         let mut core = self.shared.lock();
         let now = clock::now();
+        self.shared.roster.admission.leave(self.class, now);
         match outcome {
             // Misuse here means that the handler had finished by itself, or that the stream is over anyway.
             Ok(()) => {

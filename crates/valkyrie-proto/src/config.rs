@@ -61,16 +61,7 @@ impl Config {
         if self.node_id.len() > Self::MAX_NODE_ID_BYTES {
             return Err(ConfigError::NodeId(self.node_id.len()));
         }
-        for share in [
-            self.policy.shares.system,
-            self.policy.shares.job,
-            self.policy.shares.data,
-        ] {
-            if !(1..=999).contains(&share) {
-                return Err(ConfigError::Share(share));
-            }
-        }
-        Ok(())
+        self.policy.check()
     }
 }
 
@@ -186,6 +177,21 @@ pub struct Policy {
     pub critical: CriticalRate,
     /// How far delay may grow over its least before the data class yields.
     pub data_delay_target: DelayTarget,
+}
+
+impl Policy {
+    /// Checks that nobody is starved.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: the caller is at fault.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        for share in [self.shares.system, self.shares.job, self.shares.data] {
+            if !(1..=999).contains(&share) {
+                return Err(ConfigError::Share(share));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Shares in thousandths of what the classes above leave; what is left after `data` is bulk's.

@@ -18,6 +18,9 @@ use crate::Shares;
 /// A stream that could send: `(priority, turn, index)`.
 type Ready = (u8, Reverse<u64>, u32);
 
+/// Something about each class of the ladder.
+pub(crate) type Wants = [bool; RUNGS + 1];
+
 /// The ladder and the queues of ready streams. It holds each stream at most once.
 #[derive(Debug, Default)]
 pub(crate) struct Scheduler {
@@ -73,12 +76,22 @@ impl Scheduler {
         ready[RUNGS].then_some(Class::Bulk)
     }
 
-    /// Charges a class for what it sent. Data is not counted as waiting while it may not send.
+    /// Forgets who is ahead of whom, for when the shares are others. A class that was ahead by one quantum of a small share
+    /// would be made to wait for as much as that quantum was worth under the former ones.
+    pub(crate) fn level(&mut self) {
+        self.rungs = Default::default();
+    }
+
+    /// Which classes, by their place on the ladder, have somebody that waits.
     #[inline]
-    pub(crate) fn charge(&mut self, class: Class, bytes: u64, shares: &Shares, data_may_send: bool) {
+    pub(crate) fn wants(&self) -> Wants {
+        self.ready.each_ref().map(|ready| !ready.is_empty())
+    }
+
+    /// Charges a class for what it sent. `wants` says which others want to send and may.
+    #[inline]
+    pub(crate) fn charge(&mut self, class: Class, bytes: u64, shares: &Shares, wants: Wants) {
         let place = rung(class);
-        let mut wants = self.ready.each_ref().map(|ready| !ready.is_empty());
-        wants[rung(Class::Data)] &= data_may_send;
         for (level, share) in [shares.system, shares.job, shares.data].into_iter().enumerate() {
             let share = u64::from(share);
             let rung = &mut self.rungs[level];
@@ -99,14 +112,14 @@ impl Scheduler {
 }
 
 /// The classes that share the wire, from the top of the ladder.
-const LADDER: [Class; RUNGS + 1] = [Class::System, Class::Job, Class::Data, Class::Bulk];
+pub(crate) const LADDER: [Class; RUNGS + 1] = [Class::System, Class::Job, Class::Data, Class::Bulk];
 
 /// Rungs: every class of the ladder but the last faces those below it.
 const RUNGS: usize = 3;
 
 /// A class's place on the ladder. Critical has none: it goes before all and is never asked here.
 #[inline]
-const fn rung(class: Class) -> usize {
+pub(crate) const fn rung(class: Class) -> usize {
     match class {
         Class::Critical | Class::System => 0,
         Class::Job => 1,

@@ -20,6 +20,10 @@ pub struct ClassStats {
     pub dropped_receiving: u64,
     /// Priorities outside the class's band, clamped: violations of the quality of service.
     pub priority_clamped: u64,
+    /// Exchanges and streams whose deadline passed, begun by either side.
+    pub deadlines_passed: u64,
+    /// Those of them that were begun here and had not wholly gone out by then: they waited here for too long.
+    pub deadlines_passed_unsent: u64,
 }
 
 /// What a session has done so far.

@@ -8,7 +8,8 @@
 //! - [`Table`] holds the ways to a service and chooses one: [`Balance`] says how.
 //! - [`Load`] is how busy and how slow a way is; [`Breaker`] keeps messages from one that fails; [`RetryBudget`] keeps
 //!   retries from becoming the load.
-//!
+//! - [`QosPolicy`] is the policy of quality of service as a file says it: shares, limits and admission for an endpoint, and
+//!   a [`ServicePolicy`] for the calls of each service.
 //! - [`OutlierLimits`] says when a way stands out from the others, and [`Delays`] what delay answers keep below.
 //!
 //! Read [`StreamRouter::route`] first, or [`Table::choose`] for how one is chosen.
@@ -20,6 +21,7 @@ mod load;
 mod needs;
 mod outliers;
 mod probe;
+mod qos;
 mod quantile;
 mod router;
 mod table;
@@ -31,6 +33,7 @@ pub use load::{InFlight, Load};
 pub use needs::{Capability, Needs, Unfit};
 pub use outliers::OutlierLimits;
 pub use probe::ProbeRules;
+pub use qos::{Idempotent, QosError, QosFault, QosHandle, QosPolicy, ServicePolicy};
 pub use quantile::Delays;
 pub use router::{
     PublishError, Route, RouteStats, RoutedCall, RoutedError, RoutedNotify, RoutedOpen, Routing,

@@ -6,12 +6,13 @@
 //! sessions compare their books.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use valkyrie_proto::{
-    CallError, Class, Config, ErrorCode, Event, ExchangeKey, Extensions, Failure, Inbox, Incoming, Limits,
-    Message, RecvError, RequestId, Side, StreamId, StreamKey,
+    CallError, Class, Config, CriticalRate, DelayTarget, ErrorCode, Event, ExchangeKey, Extensions, Failure,
+    Inbox, Incoming, Limits, Message, Policy, RecvError, RequestId, Shares, Side, StreamId, StreamKey,
 };
 
 use crate::{Pair, Path, Roaming, Sign, World};
@@ -141,6 +142,7 @@ impl<W: World> Chaos<W> {
             18 if choose(4) == 0 => self.abandon(side, choose),
             18 | 19 => self.read(side, choose),
             20 => self.release_notified(side),
+            21 if choose(4) == 0 => self.set_policy(side, choose),
             21 => {
                 let (now, token) = (self.pair.now(), choose(1000));
                 let _ = self.pair.session(side).ping(now, token);
@@ -151,6 +153,31 @@ impl<W: World> Chaos<W> {
             }
         }
         self.take_events();
+    }
+
+    /// Divides the wire in another way, in the middle of whatever is under way.
+    fn set_policy(&mut self, side: Side, choose: &mut dyn FnMut(u64) -> u64) {
+        let mut share = || 1 + choose(999) as u16;
+        let shares = Shares {
+            system: share(),
+            job: share(),
+            data: share(),
+        };
+        let critical = CriticalRate {
+            bytes_per_second: 100_000 + choose(1 << 20) as u32,
+            burst: choose(100_000) as u32,
+        };
+        let data_delay_target = DelayTarget(Duration::from_micros(choose(50_000)));
+        let policy = Policy {
+            shares,
+            critical,
+            data_delay_target,
+        };
+        let now = self.pair.now();
+        self.pair
+            .session(side)
+            .set_policy(now, Arc::new(policy))
+            .expect("a share of 1 to 999");
     }
 
     fn message(&self, tag: u64, sequence: u64, choose: &mut dyn FnMut(u64) -> u64) -> Message {

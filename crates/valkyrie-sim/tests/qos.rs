@@ -5,65 +5,13 @@ mod common;
 use std::time::Duration;
 
 use bytes::Bytes;
+use common::load::{RATE, fill, open, read_all, wide};
 use common::{count, message, opened, take};
 use valkyrie_proto::{
-    Class, CloseReason, Config, ErrorCode, Event, Extensions, Failure, Inbox, Keepalive, Limits, Message,
-    Policy, Refusal, Shares, Side, StreamKey,
+    Class, CloseReason, Config, ErrorCode, Event, Failure, Inbox, Keepalive, Limits, Message, Refusal,
+    Shares, Side,
 };
 use valkyrie_sim::{Pair, Path};
-
-/// Bytes per second: 20 Mbit/s, so that a second is soon computed.
-const RATE: u64 = 2_500_000;
-
-/// Windows so wide that credit is never what holds a class back.
-fn wide(shares: Shares) -> Config {
-    let limits = Limits {
-        window_system: 8 << 20,
-        window_job: 8 << 20,
-        window_job_max: 8 << 20,
-        window_data: 8 << 20,
-        window_connection: 64 << 20,
-        best_effort_queue_max: 1 << 20,
-        ..Limits::default()
-    };
-    Config {
-        limits,
-        policy: Policy {
-            shares,
-            // Delay is another test's matter.
-            data_delay_target: valkyrie_proto::DelayTarget(Duration::from_secs(10)),
-            ..Policy::default()
-        },
-        ..Config::default()
-    }
-}
-
-fn open(pair: &mut Pair, class: Class) -> StreamKey {
-    let now = pair.now();
-    pair.session(Side::Dialer)
-        .open(now, class, None, Extensions::EMPTY, Bytes::new(), None)
-        .expect("a stream is free")
-}
-
-/// Keeps a stream's queue full.
-fn fill(pair: &mut Pair, key: StreamKey, class: Class, len: usize) {
-    if class == Class::Bulk {
-        // Best effort never blocks; as much as a step can send is enough.
-        for _ in 0..8 {
-            let _ = pair.session(Side::Dialer).send(key, message(len));
-        }
-        return;
-    }
-    while pair.session(Side::Dialer).send(key, message(len)).is_ok() {}
-}
-
-fn read_all(pair: &mut Pair, keys: &[StreamKey]) {
-    let mut inbox = Inbox::new();
-    for key in keys {
-        let _ = pair.session(Side::Acceptor).recv(*key, &mut inbox);
-        while inbox.pop_front().is_some() {}
-    }
-}
 
 /// Saturates the wire with these classes for a while and returns each one's part in thousandths.
 fn parts(shares: Shares, classes: &[Class], lens: &[usize]) -> Vec<f64> {

@@ -37,6 +37,7 @@
 //! | who may call what | [`AccessPolicy`], [`PolicyHandle`] |
 //! | who one is, and whom one trusts | [`Security`], [`Verified`], [`Expect`] |
 //! | limits, shares, keepalive, budgets | [`Config`] |
+//! | shares, limits and admission while connections live, from a file | [`Qos`], [`QosPolicy`] |
 //! | the codec alone | `valkyrie-frame` |
 //! | plain HTTP clients | the module `gateway`, with the feature of that name |
 //! | a transport of one's own | [`Transport`], [`Listener`], [`Link`] |
@@ -45,15 +46,17 @@
 pub mod gateway;
 
 pub use valkyrie_endpoint::{
-    AccessPolicy, ApiMisuse, AuditSink, BuildError, Call, CallError, Class, CloseReason, Config,
-    ConnectError, Connection, ConnectionStats, Context, Culprit, Dialer, DialerError, Endpoint,
-    EndpointBuilder, ErrorCode, Expect, Extensions, Failure, HandshakeError, HandshakeLimits, IncomingStream,
-    Keepalive, Kind, Limits, Link, LinkInfo, ListenError, Listener, Locator, Message, Method, MethodError,
-    Notify, NotifyError, Open, OpenError, PingError, PlainRule, Policy, PolicyHandle, Priority, Processed,
-    RecvError, RecvStream, Redial, Refusal, Security, SecurityStats, SendError, SendStream, Services,
-    ServicesBuilder, ServicesError, Shape, Side, Stats, ToLocator, ToMethod, Transport, TransportError,
-    Verified, WhileDown,
+    AccessPolicy, AdmissionLimits, ApiMisuse, AuditSink, BuildError, Call, CallError, Class, CloseReason,
+    Config, ConfigError, ConnectError, Connection, ConnectionStats, Context, CriticalRate, Culprit,
+    DelayTarget, Dialer, DialerError, Endpoint, EndpointBuilder, ErrorCode, Expect, Extensions, Failure,
+    HandshakeError, HandshakeLimits, IncomingStream, Keepalive, Kind, LimitChanges, Limits, Link, LinkInfo,
+    ListenError, Listener, Locator, Message, Method, MethodError, Notify, NotifyError, Open, OpenError,
+    PingError, PlainRule, Policy, PolicyHandle, Priority, Processed, Qos, QosClassStats, QosRefused,
+    QosStats, RecvError, RecvStream, Redial, Refusal, Security, SecurityStats, SendError, SendStream,
+    Services, ServicesBuilder, ServicesError, Shape, Shares, Side, Stats, ToLocator, ToMethod, Transport,
+    TransportError, Verified, WhileDown,
 };
+pub use valkyrie_router::{Idempotent, QosError, QosHandle, QosPolicy, ServicePolicy};
 pub use valkyrie_transport::mem::MemTransport;
 #[cfg(feature = "http")]
 pub use valkyrie_transport_http::HttpTransport;

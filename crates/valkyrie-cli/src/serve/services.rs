@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use valkyrie::{Endpoint, ErrorCode, Failure, Message, RecvStream, SendStream, Services, ServicesError};
+use valkyrie::{
+    Class, Endpoint, ErrorCode, Failure, Message, RecvStream, SendStream, Services, ServicesError,
+};
 
 use crate::links::LinkReport;
 use crate::process;
@@ -32,7 +34,8 @@ pub(crate) struct ProcessReport {
 
 /// Puts the services together.
 pub(crate) fn build(state: &Arc<State>) -> Result<Services, ServicesError> {
-    let (process, describe, node) = (Arc::clone(state), Arc::clone(state), Arc::clone(state));
+    let (process, describe) = (Arc::clone(state), Arc::clone(state));
+    let (node, qos) = (Arc::clone(state), Arc::clone(state));
     Services::builder()
         .unary("echo", "echo", |_, payload| async move { Ok(payload) })
         .unary("echo", "delay", |_, payload| delay(payload))
@@ -59,7 +62,25 @@ pub(crate) fn build(state: &Arc<State>) -> Result<Services, ServicesError> {
             let node = Arc::clone(&node);
             async move { to_json(&links(&node).await) }
         })
+        .unary("node", "qos", move |_, _| {
+            let report = qos_report(&qos);
+            async move { to_json(&report) }
+        })
         .build()
+}
+
+/// What is done for the quality of service, on all connections together.
+fn qos_report(state: &State) -> serde_json::Value {
+    let stats = state.endpoint.get().map(Endpoint::qos_stats).unwrap_or_default();
+    let classes = Class::ALL.map(|class| {
+        let stats = stats.class(class);
+        json!({
+            "class": class.name(),
+            "in_progress": stats.in_progress,
+            "refused": stats.refused,
+        })
+    });
+    json!({"version": stats.version, "classes": classes})
 }
 
 /// What carries each connection there is, and how far away the peer is now.
@@ -191,6 +212,7 @@ fn about(service: &str, method: &str) -> &'static str {
         ("echo", "discard") => "takes every message and says at the end how many there were",
         ("health", "check") => "says whether this server serves",
         ("node", "links") => "says what carries each connection, and how far away its peer is",
+        ("node", "qos") => "says how many calls of each class are in progress, and were refused",
         ("health", "process") => "says what the process has used: CPU time, memory, connections",
         ("describe", "services") => "says what this server serves",
         _ => "",

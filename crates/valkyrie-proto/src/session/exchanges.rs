@@ -342,9 +342,19 @@ impl Session {
             return;
         }
         slot.outcome = Some(Err(CallError::DeadlineExceeded));
-        self.traffic.stats.deadlines_passed += 1;
+        let (lane, sequence) = (slot.lane, slot.sequence);
+        let unsent = !self.is_sent(lane, sequence);
+        self.count_deadline(lane.class(), unsent);
         self.events.push_back(Event::Completed(ExchangeKey(correlation)));
         self.give_up(correlation, ErrorCode::DEADLINE_EXCEEDED);
+    }
+
+    pub(super) fn count_deadline(&mut self, class: Class, unsent: bool) {
+        let stats = &mut self.traffic.stats;
+        stats.deadlines_passed += 1;
+        let class = &mut stats.classes[class.index()];
+        class.deadlines_passed += 1;
+        class.deadlines_passed_unsent += u64::from(unsent);
     }
 
     /// The deadline of a request of the peer has passed: its handler should stop.
@@ -363,7 +373,7 @@ impl Session {
             correlation,
             lane: slot.lane,
         };
-        self.traffic.stats.deadlines_passed += 1;
+        self.count_deadline(id.lane.class(), false);
         self.events.push_back(Event::Cancelled {
             id,
             code: ErrorCode::DEADLINE_EXCEEDED,

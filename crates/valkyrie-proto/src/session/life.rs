@@ -204,9 +204,8 @@ impl Session {
             Purpose::Keepalive => {}
             Purpose::Probe => {
                 let queueing = rtt.saturating_sub(self.traffic.rtt.least().unwrap_or(rtt));
-                self.traffic
-                    .data_yield
-                    .on_round(queueing, self.config.policy.data_delay_target.0);
+                let target = self.policy().data_delay_target.0;
+                self.traffic.data_yield.on_round(queueing, target);
             }
             Purpose::User(token) => self.events.push_back(Event::Pong { token, rtt }),
             Purpose::Drain => self.drain_last(),
@@ -589,13 +588,15 @@ impl Session {
                 Timer::Incoming(correlation) => self.expire_incoming(now, correlation),
                 Timer::Stream(index, generation) => {
                     let key = crate::StreamKey { index, generation };
-                    if self
+                    let running = self
                         .traffic
                         .streams
                         .get(key)
-                        .is_some_and(|stream| stream.failure().is_none() && !stream.is_finished())
-                    {
-                        self.traffic.stats.deadlines_passed += 1;
+                        .filter(|stream| stream.failure().is_none() && !stream.is_finished());
+                    if let Some(stream) = running {
+                        let ours = stream.id.opener() == Some(self.side);
+                        let (class, unsent) = (stream.class(), ours && stream.has_work());
+                        self.count_deadline(class, unsent);
                         self.reset(
                             now,
                             key,

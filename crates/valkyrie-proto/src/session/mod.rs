@@ -1,11 +1,12 @@
 //! The session: one side of a conversation.
 //!
 //! This file holds the state and the small questions; `input` takes frames apart, `deliver` says
-//! what a whole message means, `transmit` puts frames together, with `credit` and `bucket`, `exchanges` and `streams` are the
+//! what a whole message means, `transmit` puts frames together, with `allowance`, `credit` and `bucket`, `exchanges` and `streams` are the
 //! application's commands, `life` is opening, keepalive, drain and close, `lanes` and `resume` are links with lanes and links that
 //! follow each other, `invariants` is what
 //! must hold after every step.
 
+mod allowance;
 mod bucket;
 mod credit;
 mod deliver;
@@ -32,7 +33,7 @@ use crate::flow::{RecvWindow, SendCredit};
 use crate::guard::Guard;
 use crate::stream::Stream;
 use crate::timer::Timers;
-use crate::{CloseReason, Config, Event, Refusal, Settings, Stats};
+use crate::{CloseReason, Config, ConfigError, Event, Policy, Refusal, Settings, Stats};
 
 use self::life::DrainState;
 use self::pings::Pings;
@@ -46,6 +47,8 @@ pub use self::resume::{Offer, ResumeError};
 #[derive(Debug)]
 pub struct Session {
     config: Arc<Config>,
+    /// In the place of the configuration's, once it was replaced.
+    policy: Option<Arc<Policy>>,
     side: Side,
     phase: Phase,
     /// The peer's settings, from the opening on.
@@ -137,6 +140,7 @@ impl Session {
         debug_assert!(config.check().is_ok(), "Config::check comes before Session::new");
         let limits = &config.limits;
         let mut session = Self {
+            policy: None,
             side,
             phase: Phase::Opening,
             peer: None,
@@ -175,6 +179,39 @@ impl Session {
             session.push_hello(Kind::HELLO);
         }
         session
+    }
+
+    /// How this side divides the wire.
+    #[inline]
+    pub fn policy(&self) -> &Policy {
+        self.policy.as_deref().unwrap_or(&self.config.policy)
+    }
+
+    /// Divides the wire in another way from the next frame on. Nothing that is queued is lost or changes its order within its
+    /// stream, and the peer need not know. What a class had got ahead under the former shares is forgotten, what has
+    /// gathered for stream 0 is kept as far as the new burst goes.
+    ///
+    /// Something that waited may be ready to go: drain the polls, [`Session::wants_transmit`] first.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: the caller is at fault. The policy is as it was.
+    pub fn set_policy(&mut self, now: Instant, policy: Arc<Policy>) -> Result<(), ConfigError> {
+        policy.check()?;
+        let former = self.policy().clone();
+        // One that is idle or asleep has nobody ahead and stream 0 at rest: it is not woken for this.
+        if self.traffic.exists() {
+            if former.shares != policy.shares {
+                self.traffic.scheduler.level();
+            }
+            if former.critical != policy.critical {
+                self.traffic
+                    .critical
+                    .change(now, former.critical, policy.critical);
+            }
+        }
+        self.policy = Some(policy);
+        self.debug_check();
+        Ok(())
     }
 
     /// Which side this is.

@@ -18,6 +18,7 @@ use crate::rtt::Rtt;
 use crate::scheduler::Scheduler;
 use crate::stream::Streams;
 
+use super::allowance::Allowance;
 use super::bucket::CriticalBucket;
 use super::dormant::Dormant;
 use super::exchanges::Cancel;
@@ -59,6 +60,8 @@ pub(super) struct Traffic {
     /// Requests that have arrived whole, by class.
     pub(super) requests_received: [u64; Class::COUNT],
     pub(super) stats: Stats,
+    /// What may be sent, where a capacity is divided among sessions.
+    pub(super) allowance: Option<Allowance>,
 }
 
 /// A [`Traffic`] that comes into being when it is first changed, and that falls asleep when the

@@ -11,6 +11,7 @@ use valkyrie_frame::{Batch, Class, Flags, Header, Kind, Priority, StreamId, exte
 use crate::Event;
 use crate::resume::counted_class;
 use crate::run::RUN_BYTES_MAX;
+use crate::scheduler::{LADDER, rung};
 use crate::stream::{OutMessage, Queued, is_counted};
 
 use super::lanes::Outlet;
@@ -76,6 +77,13 @@ impl Session {
                 .scheduler
                 .pick(|class| self.may_send(class) && self.is_free(self.lane_of(class)))
                 .is_some()
+            || self.wants_allowance()
+    }
+
+    /// Whether anything but control frames may go.
+    #[inline]
+    pub(super) fn may_send_messages(&self) -> bool {
+        self.phase == Phase::Open && !self.retains_all_it_may()
     }
 
     /// Whether any frame may go as soon as one may.
@@ -139,6 +147,12 @@ impl Session {
 
     #[inline]
     fn may_send(&self, class: Class) -> bool {
+        self.is_ready(class) && self.allowed(class) > 0
+    }
+
+    /// Whether nothing of our own holds the class back.
+    #[inline]
+    pub(super) fn is_ready(&self, class: Class) -> bool {
         match class {
             Class::Bulk | Class::Critical => true,
             Class::Data => self.traffic.data_yield.may_send(),
@@ -231,6 +245,8 @@ impl Session {
     fn serve(&mut self, index: u32, class: Class, batch: &mut Batch, max_bytes: usize) {
         let start = batch.len();
         let mark = batch.mark();
+        let allowed = usize::try_from(self.allowed(class)).unwrap_or(usize::MAX);
+        let max_bytes = max_bytes.min(start.saturating_add(allowed));
         let quantum = self.peer.as_deref().map_or(0, |peer| peer.max_frame as usize);
         let mut frames = 0;
         let served = loop {
@@ -247,10 +263,12 @@ impl Session {
         let bytes = (batch.len() - start) as u64;
         self.count_sent(class, frames, bytes);
         self.note_sent(class, frames, batch, mark);
-        let data = self.may_send(Class::Data);
-        self.traffic
-            .scheduler
-            .charge(class, bytes, &self.config.policy.shares, data);
+        let mut wants = self.traffic.scheduler.wants();
+        for class in LADDER {
+            wants[rung(class)] &= self.may_send(class);
+        }
+        let shares = self.policy().shares;
+        self.traffic.scheduler.charge(class, bytes, &shares, wants);
         if class == Class::Data {
             self.traffic.data_yield.on_sent(bytes);
         }
@@ -536,7 +554,8 @@ impl Session {
         else {
             return false;
         };
-        if !self.traffic.critical.take(now, cost, self.config.policy.critical) {
+        let rate = self.policy().critical;
+        if !self.traffic.critical.take(now, cost, rate) {
             return false;
         }
         let start = batch.len();
@@ -566,6 +585,7 @@ impl Session {
             self.core_sent.add(bytes as usize);
             return;
         }
+        self.use_allowance(class, bytes);
         let stats = &mut self.traffic.stats.classes[class.index()];
         stats.frames_sent += frames;
         stats.bytes_sent += bytes;

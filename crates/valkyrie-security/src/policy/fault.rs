@@ -1,6 +1,8 @@
-//! What is wrong with a policy file, and where.
+//! What is wrong with a policy file, and where. Files of other kinds tell their mistakes in the same way.
 
 use std::fmt::{self, Write as _};
+
+use super::entry;
 
 /// Characters of a source line that are kept. A longer line is cut around the mistake.
 const SHOWN_MAX: usize = 160;
@@ -12,7 +14,8 @@ pub struct PolicyError {
 }
 
 impl PolicyError {
-    pub(super) fn new(mut faults: Vec<PolicyFault>) -> Self {
+    /// These mistakes, in any order; at least one.
+    pub fn new(mut faults: Vec<PolicyFault>) -> Self {
         faults.sort_by_key(|fault| (fault.line, fault.column));
         faults.dedup();
         Self { faults }
@@ -59,13 +62,8 @@ pub struct PolicyFault {
 }
 
 impl PolicyFault {
-    /// A mistake in these bytes of `source`.
-    pub(super) fn new(
-        source: &str,
-        span: std::ops::Range<usize>,
-        message: String,
-        help: Option<String>,
-    ) -> Self {
+    /// A mistake in these bytes of `source`, with a hint what to do about it.
+    pub fn new(source: &str, span: std::ops::Range<usize>, message: String, help: Option<String>) -> Self {
         let begin = source.floor_char_boundary(span.start);
         let (before, after) = source.split_at(begin);
         let line_begin = before.rfind('\n').map_or(0, |at| at + 1);
@@ -94,6 +92,11 @@ impl PolicyFault {
             excerpt,
             mark: (column - skipped, marked),
         }
+    }
+
+    /// "did you mean", when one of the names that are `known` is few slips away from `text`.
+    pub fn did_you_mean(text: &str, known: &[&str]) -> Option<String> {
+        entry::near(text, known)
     }
 
     /// The line of the file, as far as it is shown; what is no printable character is replaced.

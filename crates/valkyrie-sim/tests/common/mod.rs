@@ -1,6 +1,8 @@
 //! What the tests of this folder share.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod load;
+
 use bytes::Bytes;
 use valkyrie_proto::{Event, Incoming, Message, Opened, RequestId, Side, StreamKey};
 use valkyrie_sim::Pair;
