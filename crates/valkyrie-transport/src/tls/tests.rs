@@ -11,7 +11,8 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::TLS13;
 use rustls::{
-    ClientConfig, ClientConnection, NamedGroup, ProtocolVersion, RootCertStore, ServerConfig, ServerConnection,
+    ClientConfig, ClientConnection, NamedGroup, ProtocolVersion, RootCertStore, ServerConfig,
+    ServerConnection,
 };
 use tempfile::TempDir;
 
