@@ -95,8 +95,9 @@ pub(crate) fn ensure_cxx(root: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Fails unless CMake and libclang are there, which the binding to the RDMA libraries is built with; installs them where this
-/// is root on a machine with apt.
+/// Fails unless what crates with all features are built with is there: CMake and libclang for the binding to the RDMA libraries,
+/// and the compiler of protocol buffers with its own definitions for the client of etcd. Installs them where this is root on a machine
+/// with apt.
 pub(crate) fn ensure_bindings(root: &Path) -> Result<(), Failure> {
     if find("cmake").is_none() {
         apt_install(root, "cmake");
@@ -104,13 +105,47 @@ pub(crate) fn ensure_bindings(root: &Path) -> Result<(), Failure> {
     if !has_libclang() {
         apt_install(root, "libclang-dev");
     }
-    match (find("cmake"), has_libclang()) {
-        (Some(_), true) => Ok(()),
-        _ => Err(Failure::Missing {
+    if protoc().is_none() {
+        apt_install(root, "protobuf-compiler");
+    }
+    if protoc().is_some_and(|protoc| !knows_its_own(&protoc)) {
+        apt_install(root, "libprotobuf-dev");
+    }
+    if find("cmake").is_none() || !has_libclang() {
+        return Err(Failure::Missing {
             tool: "CMake or libclang",
             how: "apt-get install cmake libclang-dev (or your system's packages of them)".to_owned(),
+        });
+    }
+    match protoc() {
+        Some(protoc) if knows_its_own(&protoc) => Ok(()),
+        _ => Err(Failure::Missing {
+            tool: "protoc or the definitions that come with it",
+            how: "apt-get install protobuf-compiler libprotobuf-dev (or your system's packages of them)"
+                .to_owned(),
         }),
     }
+}
+
+/// The compiler of protocol buffers, where the crate that runs it looks for it.
+fn protoc() -> Option<PathBuf> {
+    std::env::var_os("PROTOC")
+        .map(PathBuf::from)
+        .or_else(|| find("protoc"))
+}
+
+/// Whether the compiler finds the definitions that every other builds on, which Debian packs apart from it: beside itself, in the
+/// system's folder, or where the environment says.
+fn knows_its_own(protoc: &Path) -> bool {
+    let beside = protoc
+        .parent()
+        .and_then(Path::parent)
+        .map(|folder| folder.join("include"));
+    let named = std::env::var_os("PROTOC_INCLUDE").map(PathBuf::from);
+    [beside, named, Some(PathBuf::from("/usr/include"))]
+        .into_iter()
+        .flatten()
+        .any(|folder| folder.join("google/protobuf/descriptor.proto").is_file())
 }
 
 /// Whether libclang is where the crate that reads C headers looks for it.
@@ -146,6 +181,7 @@ fn has_libclang() -> bool {
     .flatten()
     .any(is_libclang)
 }
+
 /// Whether there is a redis-server; installs one first where this is root on a machine with apt.
 pub(crate) fn ensure_redis_server(root: &Path) -> bool {
     if find(REDIS_SERVER).is_none() {
@@ -156,6 +192,17 @@ pub(crate) fn ensure_redis_server(root: &Path) -> bool {
 
 /// The program, and Debian's package of it.
 pub(crate) const REDIS_SERVER: &str = "redis-server";
+
+/// Whether there is an etcd; installs one first where this is root on a machine with apt.
+pub(crate) fn ensure_etcd(root: &Path) -> bool {
+    if find(ETCD.0).is_none() {
+        apt_install(root, ETCD.1);
+    }
+    find(ETCD.0).is_some()
+}
+
+/// The program, and Debian's package of it.
+pub(crate) const ETCD: (&str, &str) = ("etcd", "etcd-server");
 
 /// Installs a Debian package where this is root on a machine with apt; elsewhere, and when it fails, nothing happens.
 pub(crate) fn apt_install(root: &Path, package: &str) {

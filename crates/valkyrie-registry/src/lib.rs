@@ -6,7 +6,8 @@
 //! - [`store`] is the contract of a store.
 //! - [`agent`] and [`record`] are what an agent says about itself, and the signature that makes a store unable to lie about it.
 //! - [`directory`] is what a reader makes of a store: verified, indexed, asked by [`query`].
-//! - [`mem`] and [`embedded`] are stores; [`registrar`] writes to one, [`presence`] keeps doing so, [`view`] follows one.
+//! - [`mem`], [`embedded`] and `etcd` (a feature) are stores; [`registrar`] writes to one, [`presence`] keeps doing so, [`view`]
+//!   follows one.
 //! - [`health`] judges who is well, from what is heard of them.
 //!
 //! What this crate is not: it dials nobody and probes nobody, and it does not serve a store to other machines.
@@ -20,6 +21,8 @@ pub mod conformance;
 pub mod directory;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+#[cfg(feature = "etcd")]
+pub mod etcd;
 pub mod health;
 mod key;
 pub mod ledger;
@@ -34,6 +37,8 @@ pub mod view;
 
 #[cfg(feature = "embedded")]
 pub use embedded::EmbeddedStore;
+#[cfg(feature = "etcd")]
+pub use etcd::EtcdStore;
 pub use key::{KEY_BYTES_MAX, Key, KeyError, Prefix};
 pub use mem::MemStore;
 pub use moment::Moment;

@@ -34,12 +34,20 @@ fn ensure_servers(context: &Context) -> Option<String> {
             tools::apt_install(&context.root, package);
         }
     }
-    (!tools::ensure_redis_server(&context.root)).then(|| {
-        format!(
+    let mut missing = Vec::new();
+    if !tools::ensure_redis_server(&context.root) {
+        missing.push(format!(
             "nothing was tested over Redis: there is no {}",
             tools::REDIS_SERVER
-        )
-    })
+        ));
+    }
+    if !tools::ensure_etcd(&context.root) {
+        missing.push(format!(
+            "nothing was tested over etcd: there is no {}",
+            tools::ETCD.0
+        ));
+    }
+    (!missing.is_empty()).then(|| missing.join("; "))
 }
 
 fn run_tests(context: &Context) -> Outcome {

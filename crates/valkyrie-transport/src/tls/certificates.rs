@@ -1,4 +1,4 @@
-//! What a listener shows: a certificate made for the life of the process, or one from files that may be replaced.
+//! What a listener shows, and a dialler that is asked for one: a certificate made for the life of the process, or one from files that may be replaced.
 
 use std::fmt;
 use std::fs;
@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use rcgen::{CertificateParams, KeyPair};
-use rustls::ServerConfig;
+use rustls::client::ResolvesClientCert;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
+use rustls::{ServerConfig, SignatureScheme};
 
 use super::{TlsError, pem, provider};
 
@@ -99,6 +100,14 @@ impl Certificates {
         Ok(Arc::new(config))
     }
 
+    /// What a dialler shows to a listener that asks.
+    pub(super) fn for_dialler(&self) -> Result<Arc<dyn ResolvesClientCert>, TlsError> {
+        Ok(match &self.files {
+            Some(files) => Arc::clone(files) as _,
+            None => Arc::new(Fixed(self_signed()?)),
+        })
+    }
+
     /// The files, where there are some; for tests, whose clock runs faster.
     #[cfg(test)]
     pub(super) fn loaded_from(&self) -> &Files {
@@ -178,6 +187,16 @@ impl ResolvesServerCert for Files {
     }
 }
 
+impl ResolvesClientCert for Files {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(self.at(Instant::now()))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
 impl fmt::Debug for Files {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -196,6 +215,16 @@ struct Fixed(Arc<CertifiedKey>);
 impl ResolvesServerCert for Fixed {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.0))
+    }
+}
+
+impl ResolvesClientCert for Fixed {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
     }
 }
 

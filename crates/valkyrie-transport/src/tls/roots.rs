@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::version::TLS13;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, PeerIncompatible, RootCertStore, SignatureScheme};
 
-use super::{TlsError, pem, provider};
+use super::{Certificates, TlsError, pem, provider};
 
 /// Whose certificates a dialler takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +34,26 @@ impl Roots {
     ///
     /// What [`Roots::File`] names cannot be read or used, the system has no roots, or [`TlsError::Configuration`].
     pub fn client_config(&self, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, TlsError> {
+        Ok(Arc::new(self.config(alpn)?))
+    }
+
+    /// The same, of a dialler that shows one of `certificates` to a listener that asks for it. For servers of others: a Valkyrie
+    /// listener does not ask, because the handshake says who dials.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Roots::client_config`], and [`TlsError::SelfSigned`].
+    pub fn client_config_as(
+        &self,
+        certificates: &Certificates,
+        alpn: &[&[u8]],
+    ) -> Result<Arc<ClientConfig>, TlsError> {
+        let mut config = self.config(alpn)?;
+        config.client_auth_cert_resolver = certificates.for_dialler()?;
+        Ok(Arc::new(config))
+    }
+
+    fn config(&self, alpn: &[&[u8]]) -> Result<ClientConfig, TlsError> {
         let builder = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])
             .map_err(|error| TlsError::Configuration {
@@ -51,7 +71,7 @@ impl Roots {
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         config.resumption = Resumption::disabled();
         config.enable_early_data = false;
-        Ok(Arc::new(config))
+        Ok(config)
     }
 }
 

@@ -8,7 +8,12 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{CertificateParams, KeyPair};
-use rustls::{ClientConnection, NamedGroup, ProtocolVersion, ServerConnection};
+use rustls::server::WebPkiClientVerifier;
+use rustls::version::TLS13;
+use rustls::{
+    ClientConfig, ClientConnection, NamedGroup, ProtocolVersion, RootCertStore, ServerConfig,
+    ServerConnection,
+};
 use tempfile::TempDir;
 
 use super::*;
@@ -27,8 +32,18 @@ fn shake(
     host: &str,
     offered: &[&[u8]],
 ) -> Result<Ends, rustls::Error> {
-    let client_config = roots.client_config(offered).unwrap();
-    let server_config = certificates.server_config(ALPN).unwrap();
+    shake_as(
+        roots.client_config(offered).unwrap(),
+        certificates.server_config(ALPN).unwrap(),
+        host,
+    )
+}
+
+fn shake_as(
+    client_config: Arc<ClientConfig>,
+    server_config: Arc<ServerConfig>,
+    host: &str,
+) -> Result<Ends, rustls::Error> {
     let mut client = ClientConnection::new(client_config, server_name(host).unwrap())?;
     let mut server = ServerConnection::new(server_config)?;
     assert_eq!(channel_binding(&client), None, "a binding before there is a link");
@@ -49,7 +64,7 @@ fn shake(
     Ok(Ends { client, server })
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+fn armoured(label: &str, der: &[u8]) -> String {
     format!(
         "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
         STANDARD.encode(der)
@@ -83,8 +98,8 @@ impl Place {
             .unwrap()
             .self_signed(&key)
             .unwrap();
-        put(&self.chain, &pem("CERTIFICATE", certificate.der()));
-        put(&self.key, &pem("PRIVATE KEY", &key.serialize_der()));
+        put(&self.chain, &armoured("CERTIFICATE", certificate.der()));
+        put(&self.key, &armoured("PRIVATE KEY", &key.serialize_der()));
     }
 
     fn certificates(&self) -> Certificates {
@@ -142,6 +157,38 @@ fn roots_from_a_file_take_their_certificate_and_its_name_alone() {
             matches!(error, rustls::Error::InvalidCertificate(_)),
             "{host}: {error:?}"
         );
+    }
+}
+
+#[test]
+fn a_dialler_shows_its_certificate_to_a_server_that_asks() {
+    let (server, client, stranger) = (
+        Place::new("server.test"),
+        Place::new("client.test"),
+        Place::new("other.test"),
+    );
+    let mut taken = RootCertStore::empty();
+    let chain = pem::certificates(&client.chain).unwrap();
+    taken.add(chain[0].clone()).unwrap();
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(taken), provider());
+    let asking = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])
+        .unwrap()
+        .with_client_cert_verifier(verifier.build().unwrap())
+        .with_single_cert(
+            pem::certificates(&server.chain).unwrap(),
+            pem::private_key(&server.key).unwrap(),
+        )
+        .unwrap();
+    let asking = Arc::new(asking);
+    let shake = |config| shake_as(config, Arc::clone(&asking), "server.test");
+
+    let shown = Roots::Any.client_config_as(&client.certificates(), &[]).unwrap();
+    let ends = shake(shown).unwrap();
+    assert_eq!(ends.server.peer_certificates().unwrap(), chain);
+    assert!(shake(Roots::Any.client_config(&[]).unwrap()).is_err());
+    for other in [stranger.certificates(), Certificates::self_signed()] {
+        assert!(shake(Roots::Any.client_config_as(&other, &[]).unwrap()).is_err());
     }
 }
 
