@@ -85,8 +85,8 @@ async fn what_is_written_lies_under_a_lease_of_the_writer() {
     // A lease of somebody else's is one that is not there.
     let under = Txn::new().put(two.place("main"), "y".into(), Some(lease.id));
     let nothing = StoreError::Refused(CommitError::NoSuchLease(lease.id));
-    assert_eq!(theirs.commit(under).await, Err(nothing.clone()));
-    assert_eq!(theirs.revoke(lease.id).await, Err(nothing));
+    assert_eq!(theirs.commit(under).await, Err(nothing));
+    assert!(!theirs.revoke(lease.id).await.unwrap().value);
     let their = theirs.grant(TTL).await.unwrap().value;
     let renewed = theirs.keep_alive(&[lease.id, their.id, LeaseId::new(99)]).await;
     assert_eq!(
@@ -96,6 +96,7 @@ async fn what_is_written_lies_under_a_lease_of_the_writer() {
     let renewed = ours.keep_alive(&[lease.id]).await;
     assert_eq!(renewed.unwrap(), [KeepAlive::Alive(TTL)]);
     assert!(ours.revoke(lease.id).await.unwrap().value);
+    assert!(!ours.revoke(lease.id).await.unwrap().value, "it was there once");
 }
 
 #[tokio::test]
@@ -209,6 +210,19 @@ async fn whoever_has_no_identity_reads_and_does_not_write() {
     assert!(denied(store.commit(Txn::new().delete(key("a"))).await));
     assert!(denied(store.keep_alive(&[LeaseId::new(1)]).await));
     assert!(denied(store.revoke(LeaseId::new(1)).await));
+}
+
+#[tokio::test]
+async fn who_leaves_when_its_lease_is_gone_already_just_leaves() {
+    let stage = Stage::new();
+    let kept = mem();
+    let _registry = stage.serve(Arc::clone(&kept)).await;
+    let node = stage.node("node");
+    let registrar = node.registrar(Arc::new(node.store().await));
+    let registration = registrar.register(NOW, &describe("node"), TTL).await.unwrap();
+    kept.revoke(registration.lease().id).await.unwrap();
+    assert_eq!(registrar.renew(&registration).await, Ok(false));
+    assert_eq!(registrar.deregister(registration).await, Ok(()));
 }
 
 #[tokio::test]
