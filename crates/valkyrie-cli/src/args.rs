@@ -16,6 +16,7 @@ use crate::links::LinksArgs;
 use crate::out::ColorWhen;
 use crate::ping::PingArgs;
 use crate::policy::PolicyArgs;
+use crate::registry::RegistryArgs;
 use crate::serve::ServeArgs;
 use crate::token::TokenArgs;
 use valkyrie_rustci::command::CiArgs;
@@ -58,6 +59,7 @@ pub(crate) enum Command {
     Policy(PolicyArgs),
     Token(TokenArgs),
     Audit(AuditArgs),
+    Registry(RegistryArgs),
     Ci(CiArgs),
     Completions(CompletionsArgs),
 }

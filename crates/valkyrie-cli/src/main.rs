@@ -21,6 +21,7 @@ mod picture;
 mod ping;
 mod policy;
 mod process;
+mod registry;
 mod serve;
 mod signals;
 mod spiffe;
@@ -67,6 +68,7 @@ fn run(cli: &Cli, out: &mut Out, notes: Notes) -> Result<(), CliError> {
         Command::Policy(args) => policy::run(args, out),
         Command::Token(args) => token::run(args, out, notes),
         Command::Audit(args) => audit::run(args, out),
+        Command::Registry(args) => registry::run(args, out, notes),
         Command::Ci(args) => ci::run(args, cli.color, cli.json, notes),
         Command::Completions(args) => completions::run(args, out),
     }

@@ -9,6 +9,7 @@ mod links;
 mod output;
 mod policy;
 mod pty;
+mod registry;
 mod signals;
 mod spiffe;
 mod strangers;
