@@ -17,6 +17,7 @@ use crate::out::ColorWhen;
 use crate::ping::PingArgs;
 use crate::policy::PolicyArgs;
 use crate::qos::QosArgs;
+use crate::registry::RegistryArgs;
 use crate::serve::ServeArgs;
 use crate::token::TokenArgs;
 use valkyrie_rustci::command::CiArgs;
@@ -60,6 +61,7 @@ pub(crate) enum Command {
     Qos(QosArgs),
     Token(TokenArgs),
     Audit(AuditArgs),
+    Registry(RegistryArgs),
     Ci(CiArgs),
     Completions(CompletionsArgs),
 }

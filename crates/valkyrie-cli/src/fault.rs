@@ -10,6 +10,9 @@ use valkyrie::{
     BuildError, CallError, CloseReason, ConnectError, ErrorCode, HandshakeError, ListenError, NotifyError,
     OpenError, PingError, RecvError, Refusal, SendError, TransportError,
 };
+use valkyrie_registry::embedded::OpenError as StoreOpenError;
+use valkyrie_registry::registrar::RegisterError;
+use valkyrie_registry::store::{StoreError, WatchError};
 
 use crate::exit::{CliError, Exit};
 
@@ -189,6 +192,56 @@ impl From<RecvError> for CliError {
             }
             RecvError::Lost(reason) => Self::new(close_exit(&reason), message),
             _ => Self::new(Exit::Failed, message),
+        }
+    }
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
+        let message = error.to_string();
+        match error {
+            StoreError::Unavailable(_) => Self::new(Exit::Unreachable, message),
+            StoreError::Unknown(_) => {
+                Self::new(Exit::Unreachable, message).hint("`valkyrie registry ls` says what is there now")
+            }
+            StoreError::Denied(_) => Self::new(Exit::Failed, message).hint(
+                "everybody writes what is their own; more is for whom the registry's policy gives registry-operator, \
+                 and without a policy for the registry's own identity",
+            ),
+            _ => Self::new(Exit::Failed, message),
+        }
+    }
+}
+
+impl From<WatchError> for CliError {
+    fn from(error: WatchError) -> Self {
+        let message = error.to_string();
+        match error {
+            WatchError::Store(error) => error.into(),
+            _ => Self::new(Exit::Failed, message).hint("a watch without --after begins at what is there now"),
+        }
+    }
+}
+
+impl From<RegisterError> for CliError {
+    fn from(error: RegisterError) -> Self {
+        let message = error.to_string();
+        match error {
+            RegisterError::Store(error) => error.into(),
+            RegisterError::Seal(_) => Self::new(Exit::Usage, message),
+            _ => Self::new(Exit::Failed, message),
+        }
+    }
+}
+
+impl From<StoreOpenError> for CliError {
+    fn from(error: StoreOpenError) -> Self {
+        let described = Self::new(Exit::Local, error.to_string());
+        match error {
+            StoreOpenError::Corrupt { .. } => {
+                described.hint("started again it begins anew, and agents that are alive register again")
+            }
+            _ => described,
         }
     }
 }

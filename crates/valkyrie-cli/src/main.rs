@@ -23,6 +23,7 @@ mod policy;
 mod process;
 mod qos;
 mod rules;
+mod registry;
 mod serve;
 mod signals;
 mod spiffe;
@@ -70,6 +71,7 @@ fn run(cli: &Cli, out: &mut Out, notes: Notes) -> Result<(), CliError> {
         Command::Qos(args) => qos::run(args, out),
         Command::Token(args) => token::run(args, out, notes),
         Command::Audit(args) => audit::run(args, out),
+        Command::Registry(args) => registry::run(args, out, notes),
         Command::Ci(args) => ci::run(args, cli.color, cli.json, notes),
         Command::Completions(args) => completions::run(args, out),
     }

@@ -43,10 +43,46 @@ pub(crate) struct DialArgs {
     spiffe: SpiffeArgs,
 }
 
+/// Which registry to dial.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RegistryDialArgs {
+    /// Where the registry listens.
+    #[arg(long, value_name = "LOCATOR", env = "VALKYRIE_REGISTRY", value_parser = parse_locator)]
+    registry: Locator,
+
+    /// How long dialling and opening the session may take.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    connect_timeout: Duration,
+
+    #[command(flatten)]
+    take: TakeArgs,
+
+    #[command(flatten)]
+    meet: MeetArgs,
+
+    #[command(flatten)]
+    spiffe: SpiffeArgs,
+}
+
+impl RegistryDialArgs {
+    /// As every command dials.
+    pub(crate) fn dial(&self) -> DialArgs {
+        DialArgs {
+            locator: self.registry.clone(),
+            connect_timeout: self.connect_timeout,
+            // A watch goes on and a call is told, whatever becomes of a link.
+            resume_for: Duration::ZERO,
+            take: self.take.clone(),
+            meet: self.meet.clone(),
+            spiffe: self.spiffe.clone(),
+        }
+    }
+}
+
 /// Where a command dials, with the identity that it shows.
 pub(crate) struct Dial<'a> {
     args: &'a DialArgs,
-    access: Option<Access>,
+    pub(crate) access: Option<Access>,
     pub(crate) endpoint: Endpoint,
 }
 
@@ -98,15 +134,18 @@ impl Dial<'_> {
         Ok(self.once().await??)
     }
 
+    /// Who has to answer.
+    pub(crate) fn expected(&self) -> Expect {
+        self.args.meet.trust.map_or(Expect::Anybody, Expect::Fingerprint)
+    }
+
     async fn once(&self) -> Result<Result<Connection, ConnectError>, CliError> {
         let DialArgs {
             locator,
             connect_timeout,
-            meet,
             ..
         } = self.args;
-        let expect = meet.trust.map_or(Expect::Anybody, Expect::Fingerprint);
-        let dialling = self.endpoint.connect_expecting(locator, expect);
+        let dialling = self.endpoint.connect_expecting(locator, self.expected());
         tokio::time::timeout(*connect_timeout, dialling)
             .await
             .map_err(|_| {

@@ -110,7 +110,7 @@ pub(crate) struct ServeArgs {
     audit: AuditFileArgs,
 }
 
-fn parse_mode(text: &str) -> Result<u32, String> {
+pub(crate) fn parse_mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
         Ok(mode) if mode <= 0o777 => Ok(mode),
         _ => Err("write three octal digits, as in 660".to_owned()),
@@ -201,7 +201,7 @@ async fn serve(
         failed = watch.run() => match failed? {},
     }
     let ending = tokio::spawn(gateways.end());
-    let drained = drain(args, &endpoint, &mut signals, out, notes).await;
+    let drained = drain(args.drain_timeout, &endpoint, &mut signals, out, notes).await;
     if drained.is_ok() {
         let _ = ending.await;
     }
@@ -209,8 +209,9 @@ async fn serve(
     drained
 }
 
-async fn drain(
-    args: &ServeArgs,
+/// Ends what an endpoint serves, gently until another signal comes.
+pub(crate) async fn drain(
+    within: Duration,
     endpoint: &Endpoint,
     signals: &mut Signals,
     out: &mut Out,
@@ -223,11 +224,11 @@ async fn drain(
         notes.remark(format_args!(
             "draining {open} {} for at most {}; Ctrl-C again ends at once",
             plural(open, "connection"),
-            Span(args.drain_timeout),
+            Span(within),
         ));
     }
     let closed = tokio::select! {
-        closed = endpoint.drain(args.drain_timeout) => closed,
+        closed = endpoint.drain(within) => closed,
         caught = signals.next() => return Err(CliError::silent(caught.exit())),
     };
     if out.is_json() {

@@ -59,13 +59,26 @@ impl EmbeddedStore {
     /// [`OpenError`]; the file is as it was, except that a corrupt one has been renamed, and its new name is in the error. Opening
     /// again then makes an empty store.
     pub async fn open(path: &Path, bounds: Bounds) -> Result<Self, OpenError> {
+        Self::open_beginning_after(path, bounds, Revision::NONE).await
+    }
+
+    /// [`EmbeddedStore::open`] where a store that is made begins after `revision`, for one that takes the place of a corrupt file, see
+    /// [`MemStore::beginning_after`](crate::MemStore::beginning_after). To a store that is there it makes no difference.
+    ///
+    /// # Errors
+    /// As [`EmbeddedStore::open`].
+    pub async fn open_beginning_after(
+        path: &Path,
+        bounds: Bounds,
+        revision: Revision,
+    ) -> Result<Self, OpenError> {
         let path = path.to_owned();
         let (opened, wait) = oneshot::channel();
         let (work, queue) = mpsc::channel();
         // The file is opened on the thread that owns it, because that may take a repair and blocks.
         std::thread::Builder::new()
             .name("registry-store".to_owned())
-            .spawn(move || match open::open(&path, bounds) {
+            .spawn(move || match open::open(&path, bounds, revision) {
                 Ok(engine) => {
                     let board = Board::new(engine.state());
                     if opened.send(Ok(Arc::clone(&board))).is_ok() {

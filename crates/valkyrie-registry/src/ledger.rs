@@ -60,6 +60,14 @@ impl Ledger {
         }
     }
 
+    /// An empty one whose first change comes after `revision`, of which it says that nothing is kept up to there. For one that takes the
+    /// place of another which was lost: tokens still grow, and whoever watched the other is told to list anew.
+    pub fn beginning_after(bounds: Bounds, revision: Revision) -> Self {
+        let mut ledger = Self::new(bounds);
+        ledger.state.resume_at(revision, revision);
+        ledger
+    }
+
     /// One that was kept elsewhere. Every lease gets its whole time again: nobody could renew while there was no ledger.
     ///
     /// # Errors

@@ -10,7 +10,7 @@
 //!   follows one.
 //! - [`health`] judges who is well, from what is heard of them.
 //!
-//! What this crate is not: it dials nobody and probes nobody, and it does not serve a store to other machines.
+//! What this crate is not: it dials nobody and probes nobody. `valkyrie-registry-remote` serves a store to other machines.
 //!
 //! Read [`store`] first.
 

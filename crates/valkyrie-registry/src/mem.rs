@@ -40,7 +40,16 @@ impl MemStore {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn new(bounds: Bounds) -> Self {
-        let ledger = Ledger::new(bounds);
+        Self::beginning_after(bounds, Revision::NONE)
+    }
+
+    /// An empty one whose first change comes after `revision`, for a store that others knew before it was started anew. With what the clock says in
+    /// microseconds since 1970 every start is after all that was seen of earlier ones.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn beginning_after(bounds: Bounds, revision: Revision) -> Self {
+        let ledger = Ledger::beginning_after(bounds, revision);
         let inner = Arc::new(Inner {
             board: Board::new(ledger.state()),
             ledger: Mutex::new(ledger),

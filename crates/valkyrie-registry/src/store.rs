@@ -173,6 +173,9 @@ pub enum StoreError {
     /// The caller asked for what cannot be, or there is no room. Nothing was done.
     #[error("{0}; nothing was done")]
     Refused(#[from] CommitError),
+    /// The store does not let this caller do it. Nothing was done.
+    #[error("the store does not allow it: {0}; nothing was done")]
+    Denied(String),
     /// The store could not be reached, or could not take it now. Nothing was done; it may work later.
     #[error("the store cannot be used now: {0}; nothing was done")]
     Unavailable(String),

@@ -10,6 +10,7 @@ mod output;
 mod policy;
 mod pty;
 mod qos;
+mod registry;
 mod signals;
 mod spiffe;
 mod strangers;

@@ -52,6 +52,11 @@ impl AgentId {
         Prefix::beneath(AGENTS).unwrap_or_else(|_| Prefix::all())
     }
 
+    /// Beneath which the agents of one identity lie.
+    pub fn prefix_of(owner: Fingerprint) -> Prefix {
+        Prefix::beneath(&format!("{AGENTS}/{}", hexadecimal(owner))).unwrap_or_else(|_| Self::prefix())
+    }
+
     /// The agent whose record lies at a key.
     pub fn from_key(key: &Key) -> Option<Self> {
         key.as_str().strip_prefix(AGENTS)?.strip_prefix('/')?.parse().ok()
@@ -61,11 +66,7 @@ impl AgentId {
 /// The fingerprint in hexadecimal, a `/`, and the instance.
 impl fmt::Display for AgentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for byte in self.owner.as_bytes() {
-            write!(f, "{byte:02x}")?;
-        }
-        f.write_char('/')?;
-        f.write_str(self.instance.as_str())
+        write!(f, "{}/{}", hexadecimal(self.owner), self.instance)
     }
 }
 
@@ -91,6 +92,15 @@ impl FromStr for AgentId {
         let instance = instance.parse().map_err(|_| AgentIdError)?;
         Self::new(Fingerprint::from_bytes(bytes), instance)
     }
+}
+
+fn hexadecimal(owner: Fingerprint) -> String {
+    let mut text = String::with_capacity(64);
+    for byte in owner.as_bytes() {
+        // A string takes whatever is written to it.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 fn digit(byte: u8) -> Result<u8, AgentIdError> {
@@ -142,6 +152,8 @@ mod tests {
         assert_eq!(id.to_string().parse(), Ok(id.clone()));
         assert_eq!(AgentId::from_key(&id.key()), Some(id.clone()));
         assert!(AgentId::prefix().covers(&id.key()));
+        assert!(AgentId::prefix_of(owner).covers(&id.key()));
+        assert!(!AgentId::prefix_of(Fingerprint::from_bytes([0xa6; 32])).covers(&id.key()));
         let text = id.to_string();
         for bad in [
             text.to_uppercase(),

@@ -42,14 +42,16 @@ pub(super) struct Done {
 }
 
 impl Engine {
-    /// Reads what a database holds; an empty one is an empty ledger.
-    pub(super) fn load(database: Database, bounds: Bounds) -> Result<Self, LoadError> {
+    /// Reads what a database holds; an empty one is an empty ledger that begins after `begin`.
+    pub(super) fn load(database: Database, bounds: Bounds, begin: Revision) -> Result<Self, LoadError> {
         let kept = {
             let read = database.begin_read().map_err(redb::Error::from)?;
             tables::read(&read)?
         };
-        let (now, kept) = kept.unwrap_or_default();
-        let ledger = Ledger::restore(bounds, now, kept)?;
+        let ledger = match kept {
+            Some((now, kept)) => Ledger::restore(bounds, now, kept)?,
+            None => Ledger::beginning_after(bounds, begin),
+        };
         Ok(Self { ledger, database })
     }
 

@@ -11,10 +11,11 @@ use redb::{Database, DatabaseError};
 
 use super::engine::{Engine, LoadError};
 use crate::ledger::Bounds;
+use crate::store::Revision;
 
 /// Opens the store in a file.
-pub(super) fn open(path: &Path, bounds: Bounds) -> Result<Engine, OpenError> {
-    let opened = supervised(|| Database::create(path), bounds);
+pub(super) fn open(path: &Path, bounds: Bounds, begin: Revision) -> Result<Engine, OpenError> {
+    let opened = supervised(|| Database::create(path), bounds, begin);
     match opened {
         Ok(engine) => Ok(engine),
         Err(Fault::InUse) => Err(OpenError::InUse(path.to_owned())),
@@ -39,7 +40,11 @@ pub(super) fn open(path: &Path, bounds: Bounds) -> Result<Engine, OpenError> {
 /// Opens the store on a disk of the caller's.
 #[cfg(test)]
 pub(super) fn open_on(disk: impl StorageBackend, bounds: Bounds) -> Result<Engine, Fault> {
-    supervised(|| Database::builder().create_with_backend(disk), bounds)
+    supervised(
+        || Database::builder().create_with_backend(disk),
+        bounds,
+        Revision::NONE,
+    )
 }
 
 /// What is wrong with a file.
@@ -53,6 +58,7 @@ pub(super) enum Fault {
 fn supervised(
     database: impl FnOnce() -> Result<Database, DatabaseError>,
     bounds: Bounds,
+    begin: Revision,
 ) -> Result<Engine, Fault> {
     // A file that another program wrote to, or a disk that lied about syncing, makes the library panic now and then. Nothing
     // that it touched is used afterwards.
@@ -66,7 +72,7 @@ fn supervised(
         // All checksums, which the library looks at by itself only after a crash: the file is read as a whole anyway, and a
         // fault found now is not found while agents wait. What it could repair is judged by what is in the tables.
         let _sound = database.check_integrity().map_err(not_opened)?;
-        Engine::load(database, bounds).map_err(|error| match error {
+        Engine::load(database, bounds, begin).map_err(|error| match error {
             LoadError::Database(error) => fault(error),
             other => Fault::Corrupt(other.to_string()),
         })

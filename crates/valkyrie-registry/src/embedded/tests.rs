@@ -410,3 +410,26 @@ async fn what_was_acknowledged_is_there_after_it_was_closed() {
 }
 
 const SECTOR: usize = 512;
+
+#[tokio::test]
+async fn a_new_file_begins_where_it_is_told_to_and_an_old_one_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("registry.redb");
+    let open = async |begin| {
+        let begin = Revision::new(begin);
+        EmbeddedStore::open_beginning_after(&path, Bounds::DEFAULT, begin)
+            .await
+            .unwrap()
+    };
+    let write = async |store: &EmbeddedStore| {
+        let txn = Txn::new().put("a".parse().unwrap(), Bytes::new(), None);
+        store.commit(txn).await.unwrap().revision.number()
+    };
+    let store = open(100).await;
+    assert_eq!(write(&store).await, 101);
+    store.close().await;
+    let store = open(900).await;
+    assert_eq!(write(&store).await, 102);
+    let early = store.watch(&Prefix::all(), Revision::new(99)).await;
+    assert!(matches!(early.err(), Some(WatchError::Compacted { .. })));
+}

@@ -309,3 +309,18 @@ fn what_was_kept_is_a_ledger_again() {
         Err(RestoreError::Revision(_))
     ));
 }
+
+#[test]
+fn one_that_begins_later_tells_those_who_watched_another_to_list_anew() {
+    let mut ledger = Ledger::beginning_after(Bounds::DEFAULT, Revision::new(100));
+    let seen_before = ledger.state().changes(&Prefix::all(), Revision::new(40), 9);
+    assert_eq!(
+        seen_before,
+        Err(Compacted {
+            oldest: Revision::new(100)
+        })
+    );
+    put(&mut ledger, 0, "a", None);
+    assert_eq!(ledger.state().get(&key("a")).unwrap().created, Revision::new(101));
+    assert_eq!(since(&ledger, 100), [(101, vec!["put a".to_owned()])]);
+}
