@@ -68,6 +68,7 @@ fn main() -> ExitCode {
             }
         }
         "models" => ci::run(&context, &[&steps::MODELS_WHOLE], true),
+        "chaos" => ci::run(&context, &[&steps::CHAOS_LONG], true),
         "fuzz" => ci::run(&context, &[&steps::FUZZ_FRESH], true),
         name => {
             let steps: Vec<_> = steps::all().iter().filter(|step| step.name == name).collect();

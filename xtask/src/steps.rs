@@ -3,6 +3,7 @@
 mod alone;
 mod autobahn;
 mod bench;
+mod chaos;
 mod deny;
 mod examples;
 mod fuzz;
@@ -99,6 +100,11 @@ pub(crate) fn all() -> &'static [Step] {
             run: kyber::run,
         },
         Step {
+            name: "chaos",
+            about: "Servers and nodes are killed, stopped and cut off under load; by itself for ten minutes, with a plot",
+            run: |context| chaos::short(context).into(),
+        },
+        Step {
             name: "kat",
             about: "The Python implementation of the security page recomputes the vectors",
             run: |context| kat::run(context).into(),
@@ -151,6 +157,13 @@ pub(crate) const MODELS_WHOLE: Step = Step {
     name: "models",
     about: "The models of the handshake answer as they should",
     run: |context| models::whole(context).into(),
+};
+
+/// What `chaos` does when it is asked for by name: ten minutes, which is too long for `ci`.
+pub(crate) const CHAOS_LONG: Step = Step {
+    name: "chaos",
+    about: "Servers and nodes are killed, stopped and cut off under load for ten minutes",
+    run: |context| chaos::long(context).into(),
 };
 
 /// What `fuzz` does when it is asked for by name: it looks where it has not looked before.

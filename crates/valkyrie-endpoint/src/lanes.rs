@@ -12,7 +12,7 @@ use valkyrie_frame::{Batch, Class};
 use valkyrie_proto::LaneSet;
 use valkyrie_transport::{Lane, Link};
 
-use crate::shared::{LinkState, Shared, Transmitted, write_out};
+use crate::shared::{BATCH_BYTES_MAX, LinkState, Shared, Transmitted, write_out};
 use crate::worker::{self, Pass};
 
 /// The lanes of a link beyond the first.

@@ -22,7 +22,7 @@ use crate::access::Access;
 use crate::exit::{CliError, Exit};
 use crate::net;
 use crate::out::{Notes, Out};
-use crate::policy::PolicyFile;
+use crate::rules::PolicyFile;
 use crate::serve::{drain, parse_mode};
 use crate::signals::Signals;
 use crate::spiffe::SpiffeArgs;
@@ -139,7 +139,7 @@ async fn serve(
         .map_err(|error| CliError::new(Exit::Local, format!("the services cannot be served: {error}")))?;
     let own = access.keystore().document().fingerprint();
     let handle = PolicyHandle::new(match (&policy, args.plain) {
-        (Some(file), _) => file.policy(),
+        (Some(file), _) => file.rules(),
         (None, false) => {
             default_policy(own).map_err(|error| CliError::new(Exit::Local, error.to_string()))?
         }
