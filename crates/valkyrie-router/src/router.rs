@@ -42,12 +42,12 @@ pub use topics::PublishError;
 
 use health::HealthBoard;
 use peer::{Peer, PeerId};
-use service::{Candidate, Service};
+use service::{Candidate, Rules, Service};
 use target::Whom;
 use topics::Carrier;
 
-use crate::RouteError;
 use crate::balance::mixed;
+use crate::{Idempotent, QosHandle, RouteError};
 
 /// Sends messages to targets. Cloning is a reference count; when the last clone and the last [`Route`] are gone its connections
 /// drain.
@@ -65,6 +65,7 @@ struct Inner {
     zone: Option<Word>,
     routing: Routing,
     routings: HashMap<Word, Routing>,
+    qos: Option<QosHandle>,
     /// Tells this router from others, for its part of large fleets.
     number: u64,
     services: Mutex<HashMap<Target, Weak<Service>>>,
@@ -83,6 +84,7 @@ pub struct StreamRouterBuilder {
     zone: Option<Word>,
     routing: Routing,
     routings: HashMap<Word, Routing>,
+    qos: Option<QosHandle>,
     watching: Option<Watching>,
     number: u64,
 }
@@ -127,6 +129,13 @@ impl StreamRouterBuilder {
         self
     }
 
+    /// What a policy of quality of service says about services, in place of what `routing` and `routing_of` say about the same things;
+    /// replaced while calls go on when the policy is.
+    pub fn qos(mut self, qos: QosHandle) -> Self {
+        self.qos = Some(qos);
+        self
+    }
+
     /// Watches how the agents of the registry are, and sends nothing to those that are not well.
     pub fn watching(mut self, watching: Watching) -> Self {
         self.watching = Some(watching);
@@ -147,6 +156,7 @@ impl StreamRouterBuilder {
             zone: self.zone,
             routing: self.routing,
             routings: self.routings,
+            qos: self.qos,
             number: self.number,
             services: Mutex::default(),
             peers: Mutex::default(),
@@ -174,6 +184,7 @@ impl StreamRouter {
             zone: None,
             routing: Routing::default(),
             routings: HashMap::new(),
+            qos: None,
             watching: None,
             number: mixed(fastrand::u64(..)),
         }
@@ -190,8 +201,8 @@ impl StreamRouter {
             return Ok(self.with(service));
         }
         let candidates = self.inner.candidates(&target);
-        let routing = self.inner.routing_of(&target);
-        let service = Service::new(target.clone(), routing, candidates, self.inner.number, now())?;
+        let rules = self.inner.rules_of(&target);
+        let service = Service::new(target.clone(), rules, candidates, self.inner.number, now())?;
         let service = Arc::new(service);
         services.insert(target, Arc::downgrade(&service));
         Ok(self.with(service))
@@ -227,16 +238,19 @@ impl Route {
     /// Calls a method of whoever is chosen: `route.call(("orders", "get"), payload).await`. Options are set on the
     /// [`RoutedCall`] before it is awaited.
     pub fn call(&self, method: impl ToMethod, payload: impl Into<Bytes>) -> RoutedCall<'_> {
+        self.router.inner.follow_qos(&self.service);
         RoutedCall::new(self, method.to_method(), payload.into())
     }
 
     /// Opens a stream to whoever is chosen. It stays with that peer, and outlives its links as the endpoint's sessions do.
     pub fn open(&self, method: impl ToMethod) -> RoutedOpen<'_> {
+        self.router.inner.follow_qos(&self.service);
         RoutedOpen::new(self, method.to_method())
     }
 
     /// Sends a message that has no answer to whoever is chosen.
     pub fn notify(&self, method: impl ToMethod, payload: impl Into<Bytes>) -> RoutedNotify<'_> {
+        self.router.inner.follow_qos(&self.service);
         RoutedNotify::new(self, method.to_method(), payload.into())
     }
 
@@ -294,14 +308,42 @@ pub struct RouteStats {
 }
 
 impl Inner {
-    fn routing_of(&self, target: &Target) -> Routing {
-        let named = match &target.0 {
-            Whom::Service(query) => query
-                .wanted_service()
-                .and_then(|service| self.routings.get(service)),
+    fn rules_of(&self, target: &Target) -> Rules {
+        let name = match &target.0 {
+            Whom::Service(query) => query.wanted_service(),
             Whom::Node(_) => None,
         };
-        named.copied().unwrap_or(self.routing)
+        let routing = name.and_then(|service| self.routings.get(service));
+        let routing = routing.copied().unwrap_or(self.routing);
+        let Some(qos) = &self.qos else {
+            return Rules {
+                routing,
+                idempotent: Idempotent::None,
+                version: 0,
+            };
+        };
+        let (policy, version) = qos.load();
+        let policy = policy.service(name.map_or("", Word::as_str));
+        Rules {
+            routing: routing.following(policy),
+            idempotent: policy.idempotent.clone(),
+            version,
+        }
+    }
+
+    /// Sees to it that a target is routed by the policy in force. One load where it is.
+    fn follow_qos(&self, service: &Service) {
+        if self
+            .qos
+            .as_ref()
+            .is_none_or(|qos| qos.version() == service.version())
+        {
+            return;
+        }
+        service.set_rules(self.rules_of(&service.target));
+        let candidates = self.candidates(&service.target);
+        // Of too many the ways stay what they were.
+        let _ = service.refresh(candidates, self.number, now());
     }
 
     /// Whoever could be a way to a target, by what is known now.
@@ -394,7 +436,7 @@ impl Inner {
 
     fn eject_outliers(&self) {
         for service in self.held() {
-            let ejected = service.table().eject_outliers(&service.routing.outliers, now());
+            let ejected = service.table().eject_outliers(&service.routing().outliers, now());
             service::Counters::add(&service.counters.ejected, ejected as u64);
         }
     }

@@ -43,9 +43,9 @@ impl<'a> RoutedCall<'a> {
             route,
             method,
             payload,
-            needs: Needs::of(route.service.routing.class),
+            needs: Needs::of(route.service.routing().class),
             priority: None,
-            timeout: route.service.routing.timeout,
+            timeout: route.service.routing().timeout,
             key: None,
             idempotent: false,
             trace: None,
@@ -102,6 +102,7 @@ impl<'a> RoutedCall<'a> {
     pub async fn send(self) -> Result<Bytes, RoutedError> {
         let method = self.method.clone()?;
         let service = &*self.route.service;
+        let idempotent = self.idempotent || service.is_idempotent(method.name());
         let begun = now();
         let deadline = match (self.timeout, remaining()) {
             (Some(own), Some(inherited)) => Some(own.min(inherited)),
@@ -112,8 +113,9 @@ impl<'a> RoutedCall<'a> {
             service,
             method,
             deadline: deadline.map(|allowed| begun + allowed),
-            wait_until: begun + service.routing.wait_for_peer,
-            key: self.idempotent.then(rand_key),
+            wait_until: begun + service.routing().wait_for_peer,
+            key: idempotent.then(rand_key),
+            idempotent,
             tried: Mutex::default(),
         };
         service.budget.attempted(begun);
@@ -141,6 +143,8 @@ struct Run<'a> {
     wait_until: Instant,
     /// The same for all attempts.
     key: Option<[u8; 16]>,
+    /// The caller or the policy says so.
+    idempotent: bool,
     /// Peers that have had it.
     tried: Mutex<Vec<Arc<Peer>>>,
 }
@@ -156,7 +160,7 @@ impl Run<'_> {
             failures += 1;
             let at = now();
             let late = self.deadline.is_some_and(|deadline| deadline <= at);
-            if late || failures > self.service.routing.retries || !self.may_run_again(&error) {
+            if late || failures > self.service.routing().retries || !self.may_run_again(&error) {
                 return Err(error);
             }
             if !self.service.budget.may_retry(at) {
@@ -199,7 +203,7 @@ impl Run<'_> {
                 ..
             }
         );
-        self.call.idempotent && !over && error.processed() == Processed::Unknown
+        self.idempotent && !over && error.processed() == Processed::Unknown
     }
 
     fn others_left(&self) -> bool {
@@ -245,8 +249,8 @@ impl Run<'_> {
 
     /// How long to wait for an answer before somebody else is asked as well.
     fn patience(&self) -> Option<Duration> {
-        let routing = &self.service.routing;
-        (routing.hedge && self.call.idempotent)
+        let routing = self.service.routing();
+        (routing.hedge && self.idempotent)
             .then(|| self.service.delays.p95())
             .flatten()
             // A little later than nineteen of twenty, so that answers which all take as long are not all sent twice.
@@ -259,7 +263,7 @@ impl Run<'_> {
         let begun = now();
         let mut in_flight = table.begin(id, begun);
         let router = &self.call.route.router.inner;
-        let age = self.service.routing.connection_age;
+        let age = self.service.routing().connection_age;
         let connecting = peer.connection(&router.endpoint, &self.call.needs, age);
         let connected = match self.deadline {
             None => connecting.await,
@@ -391,7 +395,7 @@ impl Service {
             }
             peer.admits(now)
         };
-        let id = table.choose_where(needs, self.routing.balance, key, now, &mut rng, admits)?;
+        let id = table.choose_where(needs, self.routing().balance, key, now, &mut rng, admits)?;
         let peer = table.way(id).map(|way| Arc::clone(&way.peer));
         match peer {
             Some(peer) => Ok((table, id, peer)),

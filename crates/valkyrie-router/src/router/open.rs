@@ -33,7 +33,7 @@ impl<'a> RoutedOpen<'a> {
         Self {
             route,
             method,
-            needs: Needs::of(route.service.routing.class),
+            needs: Needs::of(route.service.routing().class),
             priority: None,
             timeout: None,
             key: None,
@@ -140,7 +140,7 @@ impl<'a> RoutedNotify<'a> {
             route,
             method,
             payload,
-            needs: Needs::of(route.service.routing.class),
+            needs: Needs::of(route.service.routing().class),
             priority: None,
             key: None,
         }
@@ -222,7 +222,7 @@ impl Route {
                 Err(error) => return Err(failure.unwrap_or_else(|| error.into())),
             };
             tried.push(Arc::clone(&peer));
-            let age = service.routing.connection_age;
+            let age = service.routing().connection_age;
             match peer.connection(&self.router.inner.endpoint, needs, age).await {
                 Ok(connection) => return Ok((connection, peer)),
                 Err(error) => {
@@ -241,7 +241,7 @@ impl Route {
 
     /// Whether there is somebody left to try, and a budget for it.
     fn may_go_on(&self, tried: &[Arc<Peer>]) -> bool {
-        tried.len() < self.peers().min(1 + self.service.routing.retries as usize)
+        tried.len() < self.peers().min(1 + self.service.routing().retries as usize)
             && self.service.budget.may_retry(now())
     }
 }

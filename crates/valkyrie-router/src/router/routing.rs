@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use valkyrie_frame::Class;
 
-use crate::{Balance, BreakerLimits, OutlierLimits, RetryBudgetLimits};
+use crate::{Balance, BreakerLimits, OutlierLimits, RetryBudgetLimits, ServicePolicy};
 
 /// How messages for one target are routed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,5 +51,18 @@ impl Default for Routing {
             outliers: OutlierLimits::default(),
             connection_age: None,
         }
+    }
+}
+
+impl Routing {
+    /// With what a policy of quality of service says about the service; the rest stays.
+    #[must_use]
+    pub fn following(mut self, policy: &ServicePolicy) -> Self {
+        self.balance = policy.balance;
+        self.subset = policy.subset.map(usize::from);
+        self.retries = policy.retries.into();
+        self.hedge = policy.hedge;
+        self.connection_age = policy.connection_age;
+        self
     }
 }

@@ -13,7 +13,7 @@ use super::routing::Routing;
 use super::target::Target;
 use crate::balance::{hash, mixed, pull};
 use crate::quantile::Delays;
-use crate::{RetryBudget, RouteError, Table, Way};
+use crate::{Idempotent, RetryBudget, RouteError, Table, Way};
 
 /// The ways of a target at one time.
 pub(crate) type Ways = Table<Arc<Peer>>;
@@ -22,7 +22,7 @@ pub(crate) type Ways = Table<Arc<Peer>>;
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) target: Target,
-    pub(crate) routing: Routing,
+    rules: ArcSwap<Rules>,
     pub(crate) budget: RetryBudget,
     pub(crate) delays: Delays,
     pub(crate) counters: Counters,
@@ -31,6 +31,16 @@ pub(crate) struct Service {
     table: ArcSwap<Ways>,
     /// What the table was made of.
     made_of: Mutex<Vec<Candidate>>,
+}
+
+/// How its messages are routed.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    pub(crate) routing: Routing,
+    /// What the policy says may be done twice, whether or not the caller says so.
+    pub(crate) idempotent: Idempotent,
+    /// Of the policy that they are from; zero without one.
+    pub(crate) version: u64,
 }
 
 /// Somebody who could be a way.
@@ -70,15 +80,16 @@ impl Service {
     /// [`RouteError::TooMany`].
     pub(crate) fn new(
         target: Target,
-        routing: Routing,
+        rules: Rules,
         candidates: Vec<Candidate>,
         router: u64,
         now: Instant,
     ) -> Result<Self, RouteError> {
+        let routing = rules.routing;
         let ways = ways(&candidates, &routing, router);
         Ok(Self {
             target,
-            routing,
+            rules: ArcSwap::from_pointee(rules),
             budget: RetryBudget::new(routing.budget, now),
             delays: Delays::default(),
             counters: Counters::default(),
@@ -86,6 +97,30 @@ impl Service {
             table: ArcSwap::from_pointee(Table::new(ways, routing.breaker, now)?),
             made_of: Mutex::new(candidates),
         })
+    }
+
+    /// How its messages are routed now. It takes no lock.
+    pub(crate) fn routing(&self) -> Routing {
+        self.rules.load().routing
+    }
+
+    /// Whether a method may be called twice, by the policy.
+    pub(crate) fn is_idempotent(&self, method: &str) -> bool {
+        self.rules.load().idempotent.includes(method)
+    }
+
+    /// Of which policy its rules are.
+    pub(crate) fn version(&self) -> u64 {
+        self.rules.load().version
+    }
+
+    /// Puts other rules in force. The ways are made anew with the next [`Service::refresh`].
+    pub(crate) fn set_rules(&self, rules: Rules) {
+        self.rules.store(Arc::new(rules));
+        self.made_of
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 
     /// The ways that there are now. It takes no lock.
@@ -107,7 +142,7 @@ impl Service {
         if *made_of == candidates {
             return Ok(());
         }
-        let ways = ways(&candidates, &self.routing, router);
+        let ways = ways(&candidates, &self.routing(), router);
         let table = Table::after(&self.table.load(), ways, now)?;
         self.table.store(Arc::new(table));
         *made_of = candidates;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use valkyrie_endpoint::{CallError, ErrorCode, Processed};
-use valkyrie_router::{RoutedError, Routing, Target};
+use valkyrie_router::{QosHandle, QosPolicy, RoutedError, Routing, Target};
 
 use crate::fleet::{Behaviour, Fleet, Node, failure, word};
 
@@ -279,4 +279,24 @@ async fn who_fails_more_often_than_the_others_is_found_out() {
         route.call(CALL, "").await.unwrap();
     }
     assert_eq!(nodes[2].calls(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_says_what_may_be_done_twice_and_is_followed_when_it_changes() {
+    let (fleet, nodes) = fleet_of(&["a", "b", "c"]).await;
+    nodes.iter().for_each(|node| node.does(Behaviour::Dies));
+    let qos = QosHandle::default();
+    let route = fleet
+        .builder()
+        .await
+        .qos(qos.clone())
+        .build()
+        .route(orders())
+        .unwrap();
+    route.call(CALL, "").await.unwrap_err();
+    assert_eq!(total(&nodes), 1);
+    let policy = "version = 1\n[services.orders]\nidempotent = [\"get\"]\nretries = 1\nsubset = 2\n";
+    qos.store(QosPolicy::parse(policy).unwrap());
+    route.call(CALL, "").await.unwrap_err();
+    assert_eq!((total(&nodes), route.peers()), (3, 2), "once more, among two");
 }

@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut out = std::io::stdout();
     let mut runs = Vec::new();
     for scheme in ["tcp", "quic"] {
-        let run = measure::measure(scheme, seconds).map_err(|missing| missing.to_string())?;
+        let run = measure::measure(scheme, measure::KBIT, seconds).map_err(|missing| missing.to_string())?;
         writeln!(out, "{}", run.table())?;
         runs.push(run);
     }
