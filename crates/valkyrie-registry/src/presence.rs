@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use valkyrie_security::UnixTime;
 
-use crate::agent::Description;
+use crate::agent::{Description, Status};
 use crate::registrar::{RegisterError, Registrar, Registration};
 use crate::store::StoreError;
 
@@ -36,7 +36,8 @@ pub enum PresenceState {
 }
 
 enum Command {
-    Describe(Description, oneshot::Sender<()>),
+    Describe(Box<Description>, oneshot::Sender<()>),
+    Say(Status, oneshot::Sender<()>),
     Leave(oneshot::Sender<Result<(), StoreError>>),
 }
 
@@ -105,9 +106,21 @@ impl Presence {
     /// # Errors
     /// [`Gone`]: the task has ended, with its runtime.
     pub async fn describe(&self, description: Description) -> Result<(), Gone> {
+        self.tell(|told| Command::Describe(Box::new(description), told))
+            .await
+    }
+
+    /// Says how the agent is doing from now on; the rest of what it says stays. Otherwise as [`Presence::describe`].
+    ///
+    /// # Errors
+    /// [`Gone`]: the task has ended, with its runtime.
+    pub async fn say(&self, status: Status) -> Result<(), Gone> {
+        self.tell(|told| Command::Say(status, told)).await
+    }
+
+    async fn tell(&self, command: impl FnOnce(oneshot::Sender<()>) -> Command) -> Result<(), Gone> {
         let (told, wait) = oneshot::channel();
-        let command = Command::Describe(description, told);
-        self.commands.send(command).await.map_err(|_| Gone)?;
+        self.commands.send(command(told)).await.map_err(|_| Gone)?;
         wait.await.map_err(|_| Gone)
     }
 
@@ -205,7 +218,11 @@ impl Keeper {
                     () = tokio::time::sleep_until(until) => break,
                     command = self.inbox.recv() => match command {
                         Some(Command::Describe(description, told)) => {
-                            self.description = description;
+                            self.description = *description;
+                            waiting.push(told);
+                        }
+                        Some(Command::Say(status, told)) => {
+                            self.description.status = status;
                             waiting.push(told);
                         }
                         Some(Command::Leave(told)) => {
@@ -243,7 +260,12 @@ impl Keeper {
                 }
                 command = self.inbox.recv() => match command {
                     Some(Command::Describe(description, told)) => {
-                        self.description = description;
+                        self.description = *description;
+                        waiting.push(told);
+                        unsaid = true;
+                    }
+                    Some(Command::Say(status, told)) => {
+                        self.description.status = status;
                         waiting.push(told);
                         unsaid = true;
                     }

@@ -36,7 +36,7 @@ pub use probe::ProbeRules;
 pub use qos::{Idempotent, QosError, QosFault, QosHandle, QosPolicy, ServicePolicy};
 pub use quantile::Delays;
 pub use router::{
-    PublishError, Route, RouteStats, RoutedCall, RoutedError, RoutedNotify, RoutedOpen, Routing,
-    StreamRouter, StreamRouterBuilder, Target, Watching,
+    Leaving, PublishError, Route, RouteStats, RoutedCall, RoutedError, RoutedNotify, RoutedOpen, Routing,
+    StreamRouter, StreamRouterBuilder, Target, Watching, leave,
 };
 pub use table::{Aside, RouteError, Table, WAYS_MAX, Way, WayId};

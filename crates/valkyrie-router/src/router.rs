@@ -10,6 +10,7 @@
 mod call;
 mod error;
 mod health;
+mod leave;
 mod open;
 mod peer;
 mod routing;
@@ -35,6 +36,7 @@ use valkyrie_transport::{Bus, Locator, TopicError};
 pub use call::RoutedCall;
 pub use error::RoutedError;
 pub use health::Watching;
+pub use leave::{Leaving, leave};
 pub use open::{RoutedNotify, RoutedOpen};
 pub use routing::Routing;
 pub use target::Target;

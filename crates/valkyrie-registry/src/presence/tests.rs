@@ -198,12 +198,11 @@ async fn what_is_said_while_the_store_is_away_is_said_when_it_is_back() {
     let (presence, place) = presence(&store);
     presence.registered().await.unwrap();
     store.away.store(true, Ordering::SeqCst);
-    let draining = Description::new("agent".parse().unwrap()).status(Status::Draining);
     let back = async {
         tokio::time::sleep(TTL / 2).await;
         store.away.store(false, Ordering::SeqCst);
     };
-    let (told, ()) = tokio::join!(presence.describe(draining), back);
+    let (told, ()) = tokio::join!(presence.say(Status::Draining), back);
     told.unwrap();
     let entry = store.store.get(&place).await.unwrap().value.unwrap();
     let record = crate::record::Record::open(&"test".parse().unwrap(), &place, &entry.value).unwrap();

@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use valkyrie_endpoint::{CallError, ErrorCode, Processed};
-use valkyrie_router::{QosHandle, QosPolicy, RoutedError, Routing, Target};
+use valkyrie_registry::Presence;
+use valkyrie_router::{Leaving, QosHandle, QosPolicy, RoutedError, Routing, Target, leave};
 
 use crate::fleet::{Behaviour, Fleet, Node, failure, word};
 
@@ -299,4 +300,33 @@ async fn a_policy_says_what_may_be_done_twice_and_is_followed_when_it_changes() 
     qos.store(QosPolicy::parse(policy).unwrap());
     route.call(CALL, "").await.unwrap_err();
     assert_eq!((total(&nodes), route.peers()), (3, 2), "once more, among two");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_leaves_without_a_failed_call() {
+    let (fleet, mut nodes) = fleet_of(&["a", "b", "c"]).await;
+    nodes
+        .iter()
+        .for_each(|node| node.does(Behaviour::AnswersAfter(Duration::from_millis(30))));
+    let mut routing = Routing::default();
+    routing.retries = 0;
+    let route = fleet.router(routing).await.route(orders()).unwrap();
+    let leaver = nodes.remove(0);
+    let presence = Presence::keep(
+        leaver.registrar.clone(),
+        leaver.description.clone(),
+        Duration::from_secs(6),
+        crate::fleet::now,
+    );
+    presence.registered().await.unwrap();
+    let left = tokio::spawn(async move { leave(&leaver.endpoint, presence, Leaving::default()).await });
+    let begun = tokio::time::Instant::now();
+    while begun.elapsed() < Duration::from_secs(6) {
+        let calls: Vec<_> = (0..4).map(|_| route.call(CALL, "").send()).collect();
+        for call in calls {
+            call.await.unwrap();
+        }
+    }
+    assert_eq!(left.await.unwrap(), Ok(0));
+    assert_eq!(route.peers(), 2);
 }
