@@ -7,6 +7,7 @@
 //! Read [`Directory::apply`] first, then [`Snapshot::find`].
 
 mod marks;
+mod set;
 mod snapshot;
 #[cfg(test)]
 mod tests;

@@ -1,12 +1,13 @@
 //! Who is here at one revision, as a value: cloned for the price of reference counts, asked without locks.
 //!
-//! Members and index are persistent trees. A change copies the paths to what it changes and shares the rest with whoever holds an
-//! earlier snapshot.
+//! Members and index are persistent: a change copies the paths to what it changes, or a list of a few, and shares the rest with whoever
+//! holds an earlier snapshot.
 
 use std::sync::Arc;
 
-use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
+use rpds::HashTrieMapSync;
 
+use super::set::{Members, Set};
 use crate::agent::{AgentId, Description, LabelValue, Service, Word};
 use crate::query::{LabelTest, Query};
 use crate::record::Record;
@@ -71,11 +72,9 @@ impl Member {
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     members: Members,
-    index: HashTrieMapSync<Term, Members>,
+    index: HashTrieMapSync<Term, Set>,
     revision: Revision,
 }
-
-type Members = RedBlackTreeMapSync<AgentId, Arc<Member>>;
 
 /// Something that agents are looked up by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -85,6 +84,13 @@ enum Term {
     Service(Word),
     HasLabel(Word),
     Label(Word, LabelValue),
+}
+
+/// Among whom those are that a query is about.
+enum Candidates<'a> {
+    Nobody,
+    Some(&'a Set),
+    Everybody,
 }
 
 /// An agent that a query found.
@@ -126,26 +132,31 @@ impl Snapshot {
     /// and at all of them only where it asks for nothing that is indexed: a name, a zone, a service, or a label that must
     /// be there.
     pub fn find<'a>(&'a self, query: &'a Query) -> impl Iterator<Item = Found<'a>> {
-        self.candidates(query)
-            .into_iter()
-            .flat_map(|members| members.values())
-            .filter_map(|member| {
-                let description = member.description();
-                let service = query.find(description)?.map(|at| &description.services[at]);
-                Some(Found { member, service })
-            })
+        let (all, some) = match self.candidates(query) {
+            Candidates::Nobody => (None, None),
+            Candidates::Everybody => (Some(self.members.values()), None),
+            Candidates::Some(set) => (None, Some(set.maybe_in(query.wanted_zone()))),
+        };
+        let members = all.into_iter().flatten().chain(some.into_iter().flatten());
+        members.filter_map(|member| {
+            let description = member.description();
+            let service = query.find(description)?.map(|at| &description.services[at]);
+            Some(Found { member, service })
+        })
     }
 
-    /// The least set that has everybody the query is about; `None` where that is nobody.
-    fn candidates(&self, query: &Query) -> Option<&Members> {
-        let mut least = &self.members;
+    /// The least set that has everybody the query is about.
+    fn candidates(&self, query: &Query) -> Candidates<'_> {
+        let mut least: Option<&Set> = None;
         for term in terms_of_query(query) {
-            let members = self.index.get(&term)?;
-            if members.size() < least.size() {
-                least = members;
+            let Some(set) = self.index.get(&term) else {
+                return Candidates::Nobody;
+            };
+            if least.is_none_or(|least| set.len() < least.len()) {
+                least = Some(set);
             }
         }
-        Some(least)
+        least.map_or(Candidates::Everybody, Candidates::Some)
     }
 
     pub(super) fn set_revision(&mut self, revision: Revision) {
@@ -163,13 +174,11 @@ impl Snapshot {
         }
         for term in terms {
             match self.index.get_mut(&term) {
-                Some(members) => {
-                    members.insert_mut(member.id().clone(), Arc::clone(&member));
-                }
+                Some(set) => set.insert(Arc::clone(&member)),
                 None => {
-                    let mut members = Members::default();
-                    members.insert_mut(member.id().clone(), Arc::clone(&member));
-                    self.index.insert_mut(term, members);
+                    let mut set = Set::default();
+                    set.insert(Arc::clone(&member));
+                    self.index.insert_mut(term, set);
                 }
             }
         }
@@ -186,11 +195,11 @@ impl Snapshot {
     }
 
     fn unindex(&mut self, term: &Term, id: &AgentId) {
-        let Some(members) = self.index.get_mut(term) else {
+        let Some(set) = self.index.get_mut(term) else {
             return;
         };
-        members.remove_mut(id);
-        if members.is_empty() {
+        set.remove(id);
+        if set.is_empty() {
             self.index.remove_mut(term);
         }
     }
@@ -199,12 +208,12 @@ impl Snapshot {
         let mut indexed = 0;
         for member in self.members() {
             for term in terms_of(member.description()) {
-                let found = self.index.get(&term).and_then(|members| members.get(member.id()));
+                let found = self.index.get(&term).and_then(|set| set.get(member.id()));
                 assert_eq!(found, Some(member), "{term:?}");
                 indexed += 1;
             }
         }
-        let held: usize = self.index.values().map(|members| members.size()).sum();
+        let held: usize = self.index.values().map(Set::len).sum();
         assert_eq!(held, indexed, "the index has somebody who is not here");
     }
 }

@@ -311,3 +311,80 @@ fn a_snapshot_stays_what_it_was() {
         0
     );
 }
+
+/// An agent of one identity, by its number: every third is in each of three zones.
+fn numbered(number: usize, sequence: u64, zone: usize) -> Record {
+    let description = describe(&format!("agent-{number}")).zone(word(&format!("zone-{}", zone % 3)));
+    let numbers = (Incarnation::new(1), sequence);
+    let end = NOW.saturating_add(Duration::from_secs(3600));
+    Record::seal(
+        &word("prod"),
+        &word(&format!("i{number}")),
+        numbers,
+        end,
+        &description,
+        &KEYS[0],
+    )
+    .unwrap()
+}
+
+#[test]
+fn few_and_many_of_a_service_are_found_whole_in_order_and_by_zone() {
+    let mut reader = Reader::new();
+    let mut model: std::collections::BTreeMap<AgentId, usize> = std::collections::BTreeMap::new();
+    // Past the number from which they are kept otherwise, and in no order.
+    let order: Vec<usize> = (0..400).map(|number| number * 233 % 400).collect();
+    for (count, &number) in order.iter().enumerate() {
+        let record = numbered(number, 0, number);
+        model.insert(record.id().clone(), number % 3);
+        reader.put(&record);
+        if [1, 100, 256, 257, 400].contains(&(count + 1)) {
+            check(&reader, &model);
+        }
+    }
+    let held = reader.directory.snapshot();
+    for (count, &number) in order.iter().enumerate() {
+        let record = numbered(number, 1, number + 1);
+        match number % 4 {
+            // Some move to another zone, most go.
+            0 => {
+                model.insert(record.id().clone(), (number + 1) % 3);
+                reader.put(&record);
+            }
+            _ => {
+                model.remove(record.id());
+                reader.change(Event::Deleted {
+                    key: record.id().key(),
+                    cause: Cause::Deleted,
+                });
+            }
+        }
+        if count % 50 == 0 {
+            check(&reader, &model);
+        }
+    }
+    check(&reader, &model);
+    assert_eq!(held.len(), 400, "an earlier snapshot stays what it was");
+    held.invariants();
+
+    fn check(reader: &Reader, model: &std::collections::BTreeMap<AgentId, usize>) {
+        let snapshot = reader.directory.snapshot();
+        snapshot.invariants();
+        let found = |query: &Query| -> Vec<AgentId> {
+            snapshot
+                .find(query)
+                .map(|found| found.member.id().clone())
+                .collect()
+        };
+        let all = Query::service(word("orders"));
+        assert_eq!(found(&all), model.keys().cloned().collect::<Vec<_>>());
+        for zone in 0..3 {
+            let there = model
+                .iter()
+                .filter(|(_, at)| **at == zone)
+                .map(|(id, _)| id.clone());
+            let query = all.clone().with_zone(word(&format!("zone-{zone}")));
+            assert_eq!(found(&query), there.collect::<Vec<_>>());
+        }
+    }
+}
