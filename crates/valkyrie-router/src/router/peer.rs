@@ -367,7 +367,7 @@ impl fmt::Debug for Peer {
     }
 }
 
-/// How long all places of a peer are dialled before it is given up for now: as long as a handshake may take, twice.
+/// How long all places of a peer are dialled until it counts as out of reach: as long as a handshake may take, twice.
 const DIAL_FOR: Duration = Duration::from_secs(10);
 /// How long a place has to answer before the next is tried beside it (RFC 8305, section 5).
 const STAGGER: Duration = Duration::from_millis(250);
