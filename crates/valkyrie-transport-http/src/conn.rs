@@ -55,6 +55,7 @@ pub(crate) fn client() -> client::Builder {
         .enable_push(false)
         .initial_window_size(WINDOW_FIRST_BYTES)
         .initial_connection_window_size(WINDOW_FIRST_BYTES)
+        .max_frame_size(FRAME_BYTES_MAX)
         .max_header_list_size(HEAD_BYTES_MAX)
         .max_concurrent_reset_streams(RESETS_MAX)
         .max_send_buffer_size(2 * OUT_BYTES_MAX)
@@ -69,6 +70,7 @@ pub(crate) fn server() -> server::Builder {
         .max_concurrent_streams(1)
         .initial_window_size(WINDOW_FIRST_BYTES)
         .initial_connection_window_size(WINDOW_FIRST_BYTES)
+        .max_frame_size(FRAME_BYTES_MAX)
         .max_header_list_size(HEAD_BYTES_MAX)
         .max_concurrent_reset_streams(RESETS_MAX)
         .max_pending_accept_reset_streams(RESETS_MAX)
@@ -85,11 +87,16 @@ pub const WINDOW_BYTES: u32 = 1024 * 1024;
 /// every HTTP/2 connection begins with.
 pub const WINDOW_FIRST_BYTES: u32 = 65_535;
 
+/// The largest frame that is taken: as much as is read from the socket at a time, and as a peer may send unasked. The library reads a
+/// frame at a time and writes one with a system call, so that the 16 KiB that HTTP/2 begins with would cost four times as many.
+pub const FRAME_BYTES_MAX: u32 = 64 * 1024 - 1;
+
 /// How much is read from a link before it counts as in use. Any handshake and opening is shorter.
 pub const WIDEN_AFTER_BYTES: usize = 16 * 1024;
 
-/// The most that one write takes: one batch of an endpoint. What the system does not take of it is kept by the link.
-pub const OUT_BYTES_MAX: usize = 128 * 1024;
+/// The most that one write takes: one batch of an endpoint, which ends with the frame that takes it past 128 KiB. What the system does
+/// not take of it is kept by the link.
+pub const OUT_BYTES_MAX: usize = (128 + 16 + 4) * 1024;
 
 /// How much is read from the socket before what it brought is taken out of the HTTP/2 library. It keeps frames apart, at
 /// about a hundred bytes each beside their payload, so that frames of one byte would cost it many times their size.

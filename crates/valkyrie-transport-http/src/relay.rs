@@ -18,6 +18,8 @@ struct Waiting {
     /// Somebody is at the connection and will look at `noted` before leaving.
     held: bool,
     noted: bool,
+    /// Something was noted or passed on since the connection was last looked at.
+    stirred: bool,
 }
 
 /// Which of those who wait.
@@ -37,6 +39,18 @@ impl Relay {
     /// From here on wakes are noted instead of passed on.
     pub(crate) fn hold(&self) {
         self.lock().held = true;
+    }
+
+    /// The connection is about to be looked at, which answers whatever was noted.
+    pub(crate) fn look(&self) {
+        let mut waiting = self.lock();
+        waiting.noted = false;
+        waiting.stirred = false;
+    }
+
+    /// Whether there was a wake since [`look`](Self::look), whoever got it.
+    pub(crate) fn is_stirred(&self) -> bool {
+        self.lock().stirred
     }
 
     /// Whether there was something to note since the last time.
@@ -106,6 +120,7 @@ impl Wake for Relay {
 
     fn wake_by_ref(self: &Arc<Self>) {
         let mut waiting = self.lock();
+        waiting.stirred = true;
         match waiting.held {
             true => waiting.noted = true,
             false => wake_all(waiting),

@@ -51,6 +51,7 @@ impl Shared {
                 closed: false,
                 failed: None,
                 pusher: false,
+                dry: false,
             }),
         })
     }
@@ -82,6 +83,8 @@ struct State {
     failed: Option<LinkFault>,
     /// There is a pusher.
     pusher: bool,
+    /// The connection was looked at until it had nothing more.
+    dry: bool,
 }
 
 /// The connection in the hands of one caller. When it is let go, those who wait and can go on are woken.
@@ -99,7 +102,8 @@ impl Held<'_> {
         let mut taken = 0;
         for _ in 0..TURNS_MAX {
             let Some(conn) = &mut state.conn else { return taken };
-            self.shared.relay.take_noted();
+            self.shared.relay.look();
+            state.dry = false;
             self.shared.gauge.allow(READ_QUANTUM_BYTES);
             let over = match conn.poll(&mut cx) {
                 Poll::Pending => None,
@@ -113,6 +117,7 @@ impl Held<'_> {
                 return taken;
             }
             if !self.shared.gauge.is_eaten() {
+                state.dry = true;
                 return taken;
             }
         }
@@ -123,7 +128,9 @@ impl Held<'_> {
 
     pub(crate) fn poll_read(&mut self, cx: &Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
         let mut taken = self.state.take_inbox(buf);
-        if taken == 0 && !self.state.ended && self.state.failed.is_none() {
+        // A reader that was given something asks again, to be told that there is no more; that is known already.
+        let dry = self.state.dry && !self.shared.relay.is_stirred();
+        if taken == 0 && !self.state.ended && self.state.failed.is_none() && !dry {
             taken = self.turn(Some(buf));
         }
         if taken > 0 {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
-    ClientConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, ValidationTokenConfig, VarInt,
+    ClientConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig,
+    ValidationTokenConfig, VarInt,
 };
 use valkyrie_transport::tls::TlsError;
 
@@ -18,6 +19,9 @@ use crate::options::QuicTransport;
 pub(crate) fn endpoint() -> EndpointConfig {
     let mut config = EndpointConfig::default();
     config.supported_versions(vec![QUIC_V1]);
+    config
+        .max_udp_payload_size(PACKET_BYTES_MAX)
+        .expect("more than the least of the standard, 1,200 bytes");
     config
 }
 
@@ -67,6 +71,9 @@ fn transport(options: &QuicTransport) -> TransportConfig {
     config.keep_alive_interval(options.keepalive);
     config.initial_mtu(MTU_BYTES_MIN);
     config.min_mtu(MTU_BYTES_MIN);
+    let mut discovery = MtuDiscoveryConfig::default();
+    discovery.upper_bound(PACKET_BYTES_MAX);
+    config.mtu_discovery_config(Some(discovery));
     config
 }
 
@@ -98,6 +105,11 @@ const QUIC_V1: u32 = 1;
 /// The least that any path of QUIC carries in a datagram, and what a link begins with. It fits the least MTU of IPv6,
 /// 1,280 bytes; larger datagrams are tried later, and used where they arrive.
 const MTU_BYTES_MIN: u16 = 1200;
+
+/// The largest packet that is tried, and taken: what an Ethernet of 9,000 bytes carries below IPv6 and UDP. Networks of a data centre
+/// and the loopback carry so much, and a packet's cost hardly depends on its size. On a network of 1,500 bytes the system itself
+/// refuses what is larger, so that trying costs nothing there.
+pub const PACKET_BYTES_MAX: u16 = 9000 - 40 - 8;
 
 /// What is asked of the system for each buffer of a socket: 2 MiB. The system may give less and usually does; a burst
 /// that does not fit is lost and sent again.

@@ -36,7 +36,7 @@ mod place;
 mod socket;
 
 pub use accept::{HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, RETRY_ABOVE, WAITING_LINKS_MAX};
-pub use config::UDP_BUFFER_BYTES;
+pub use config::{PACKET_BYTES_MAX, UDP_BUFFER_BYTES};
 pub use dial::{ATTEMPT_DELAY, DIAL_ADDRESSES_MAX};
 pub use error::QuicError;
 pub use lanes::{ALPN, LANES};

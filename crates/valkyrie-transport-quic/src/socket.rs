@@ -17,7 +17,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 
-use crate::config::UDP_BUFFER_BYTES;
+use crate::config::{PACKET_BYTES_MAX, UDP_BUFFER_BYTES};
 use crate::place::Claim;
 
 #[derive(Debug)]
@@ -100,6 +100,25 @@ impl Socket {
         }
     }
 
+    /// Gives the system the packets of `transmit`, as many at once as it takes.
+    fn send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let packet = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
+        let together = (SENT_AT_ONCE_BYTES_MAX / packet).max(1) * packet;
+        // When there is no room for the later ones all are sent again: packets that arrive twice are known by their numbers.
+        transmit.contents.chunks(together).try_for_each(|contents| {
+            let part = Transmit {
+                destination: transmit.destination,
+                ecn: transmit.ecn,
+                contents,
+                segment_size: transmit.segment_size,
+                src_ip: transmit.src_ip,
+            };
+            self.io.try_io(Interest::WRITABLE, || {
+                self.state.try_send((&self.io).into(), &part)
+            })
+        })
+    }
+
     fn report(&self, error: io::Error) {
         self.lock().get_or_insert(error);
         self.reported.notify_one();
@@ -127,10 +146,7 @@ impl AsyncUdpSocket for Socket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let sent = self.io.try_io(Interest::WRITABLE, || {
-            self.state.try_send((&self.io).into(), transmit)
-        });
-        match sent {
+        match self.send(transmit) {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
                 // A packet that could not be sent is a packet that was lost. That a large one does not fit is how
                 // the library finds out how large they may be.
@@ -170,8 +186,13 @@ impl AsyncUdpSocket for Socket {
         self.state.max_gso_segments()
     }
 
+    /// The library has room for so many of the largest packets at a time. The system puts no more together than
+    /// [`SENT_AT_ONCE_BYTES_MAX`] and a packet, however small they are.
     fn max_receive_segments(&self) -> usize {
-        self.state.gro_segments()
+        let largest = usize::from(PACKET_BYTES_MAX);
+        self.state
+            .gro_segments()
+            .min((SENT_AT_ONCE_BYTES_MAX + largest).div_ceil(largest))
     }
 
     fn may_fragment(&self) -> bool {
@@ -208,6 +229,13 @@ impl UdpPoller for Writable {
     }
 }
 
+/// The most that goes to the system at once, and comes from it: the length of a datagram of IP, 65,535 bytes, less what headers take. It
+/// refuses more without a word, and the library offers ten packets at once, however large they are.
+const SENT_AT_ONCE_BYTES_MAX: usize = 65_535 - 60 - 8;
+
 /// How many reports are taken in one go before other tasks have their turn: a socket on which every receive fails must
 /// not keep its thread.
 const REPORTS_AT_ONCE_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests;

@@ -102,7 +102,9 @@ impl WsLink {
                     ..
                 }) => {
                     let length = place.len();
-                    buf.copy_within(at + place.start..at + place.end, kept);
+                    if kept != at + place.start {
+                        buf.copy_within(at + place.start..at + place.end, kept);
+                    }
                     kept += length;
                     //= protocol/transports.md#end-of-a-direction
                     self.ended = ended && message_bytes == 0;
@@ -339,13 +341,17 @@ fn write_masked(wire: &mut Wire, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> 
         let header = Header::new(Side::Dialler, Opcode::Binary, taken);
         scratch.clear();
         scratch.extend_from_slice(header.as_bytes());
-        let payload_at = scratch.len();
-        for buf in bufs {
-            let room = payload_at + taken - scratch.len();
-            scratch.extend_from_slice(buf.get(..room).unwrap_or(buf));
-        }
+        let end = scratch.len() + taken;
         let mut key = header.mask.unwrap_or_default();
-        apply_mask(scratch.get_mut(payload_at..).unwrap_or_default(), &mut key);
+        for buf in bufs {
+            let buf = buf.get(..end - scratch.len()).unwrap_or(buf);
+            // Masked as long as it is in the nearest cache.
+            for piece in buf.chunks(MASKED_AT_ONCE_BYTES) {
+                let at = scratch.len();
+                scratch.extend_from_slice(piece);
+                apply_mask(scratch.get_mut(at..).unwrap_or_default(), &mut key);
+            }
+        }
         let left = ready!(wire.poll_frame(cx, &mut [IoSlice::new(scratch)]))?;
         Poll::Ready(Ok(Written { taken, left }))
     })
@@ -356,9 +362,12 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The most payload of one frame that a link sends, and so of one write: one batch of an endpoint. What the system does
-/// not take of a frame is kept by the link, so this also bounds that.
-pub const OUT_FRAME_BYTES_MAX: usize = 128 * 1024;
+/// The most payload of one frame that a link sends, and so of one write: one batch of an endpoint, which ends with the frame that
+/// takes it past 128 KiB. What the system does not take of a frame is kept by the link, so this also bounds that.
+pub const OUT_FRAME_BYTES_MAX: usize = (128 + 16 + 4) * 1024;
+
+/// How much is copied before it is masked. A multiple of four, so that the key need not be turned.
+const MASKED_AT_ONCE_BYTES: usize = 8 * 1024;
 
 /// How many reads that bring no payload (pings, headers) one poll makes before others get their turn.
 pub const BARREN_READS_MAX: usize = 16;

@@ -1,11 +1,12 @@
 //! How much a link takes, and who is held up by what.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use valkyrie_transport::{Lane, Transport, accept};
 use valkyrie_transport_quic::{
-    FIRST_LANE_RESERVE_BYTES, FIRST_RECEIVE_WINDOW_BYTES, LANES, QuicTransport, SEND_WINDOW_BYTES,
+    FIRST_LANE_RESERVE_BYTES, FIRST_RECEIVE_WINDOW_BYTES, LANES, PACKET_BYTES_MAX, QuicTransport,
+    SEND_WINDOW_BYTES,
 };
 
 use crate::support::ends::{address, at, fill, is_full, listen, pair, read, write};
@@ -116,4 +117,29 @@ async fn a_lane_that_the_peer_does_not_read_is_blocked_alone() {
     assert!(!dialled.is_full());
     write(&mut *dialled, Lane(2), b"passes").await.unwrap();
     assert_eq!(read(&mut *accepted, Lane(2), 6).await.unwrap()[..], *b"passes");
+}
+
+/// With packets as small as the wide world carries, this would be six times as many.
+#[tokio::test]
+async fn packets_grow_to_what_the_path_carries() {
+    let transport = QuicTransport::new();
+    let mut listener = listen(&transport).await;
+    let largest = Arc::new(AtomicUsize::new(0));
+    let relay = {
+        let largest = Arc::clone(&largest);
+        Relay::start(address(listener.locator()), move |_, datagram| {
+            largest.fetch_max(datagram.len(), Ordering::SeqCst);
+            true
+        })
+        .await
+    };
+    let place = at(relay.address());
+    let (dialled, accepted) = tokio::join!(transport.dial(&place), accept(&mut *listener));
+    let (mut dialled, mut accepted) = (dialled.unwrap(), accepted.unwrap());
+    // Each of these tells the dialler more about the path.
+    while largest.load(Ordering::SeqCst) < usize::from(PACKET_BYTES_MAX) - 20 {
+        write(&mut *dialled, Lane(2), &[0; 20_000]).await.unwrap();
+        read(&mut *accepted, Lane(2), 20_000).await.unwrap();
+    }
+    assert!(largest.load(Ordering::SeqCst) <= usize::from(PACKET_BYTES_MAX));
 }
