@@ -2,6 +2,10 @@
 
 #[path = "../../valkyrie-endpoint/tests/it/breakable.rs"]
 mod breakable;
+#[cfg(feature = "rdma")]
+#[allow(dead_code, reason = "shared with the tests of the transport")]
+#[path = "../../valkyrie-transport-rdma/tests/support/mod.rs"]
+mod rdma;
 #[path = "../../valkyrie-transport-redis/tests/support/mod.rs"]
 mod support;
 
@@ -21,11 +25,8 @@ use valkyrie::{
     Services, TcpTransport, UdsTransport, WsTransport,
 };
 
-/// Longer than anything here takes, on a machine that does much else.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// In the order in which they are hopped over. The last is left out where there is no Redis server.
-const SCHEMES: [&str; 9] = ["tcp", "quic", "ws", "uds", "https", "wss", "http", "mem", "redis"];
+/// Longer than anything here takes, on a machine that does much else or is emulated.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Messages that are under way at most, each way. Without a bound a whole run fits into the buffers between two breaks.
 const UNDER_WAY_MAX: usize = 256;
@@ -39,7 +40,10 @@ fn endpoint(breaker: &Breaker, mem: &MemTransport, services: Services) -> Endpoi
     let identity = Identity::generate("hops", UnixTime::from_secs(now.as_secs())).expect("random bytes");
     // WebSocket may come from anywhere, by its proxies, even on this machine.
     let trust = Trust::default().with_first_use(FirstUse::Anywhere);
-    Endpoint::builder()
+    let builder = Endpoint::builder();
+    #[cfg(feature = "rdma")]
+    let builder = builder.transport(breaker.over(valkyrie::RdmaTransport::new()));
+    builder
         .security(Security::new(Live::new(identity), Live::new(trust)))
         .transport(breaker.over(TcpTransport::new()))
         .transport(breaker.over(UdsTransport::new()))
@@ -76,10 +80,8 @@ fn services(wanted: u64) -> Services {
 
 /// What a run came to.
 struct Hops {
-    /// How many of [`SCHEMES`] there were.
-    schemes: usize,
-    /// How often a link was broken that carried the stream, by scheme.
-    broken: [u32; SCHEMES.len()],
+    /// How often a link was broken that carried the stream, by scheme, in the order in which they were hopped over.
+    broken: Vec<(&'static str, u32)>,
     pauses: Vec<Duration>,
 }
 
@@ -89,7 +91,6 @@ async fn hop(wanted: u64, every: u64, seed: u64) -> Hops {
     let breaker = Breaker::default();
     let mem = MemTransport::new();
     let redis = Redis::start();
-    let schemes = SCHEMES.len() - usize::from(redis.is_none());
     let server = endpoint(&breaker, &mem, services(wanted));
     let client = endpoint(&breaker, &mem, Services::default());
     let folder = std::env::temp_dir().join(format!("valkyrie-hops-{}-{wanted}", std::process::id()));
@@ -99,20 +100,23 @@ async fn hop(wanted: u64, every: u64, seed: u64) -> Hops {
         "quic://127.0.0.1:0",
         "ws://127.0.0.1:0/",
         &format!("uds://{}/h.sock", folder.display()),
+        "https://127.0.0.1:0",
         "wss://127.0.0.1:0/",
         "http://127.0.0.1:0",
-        "https://127.0.0.1:0",
         "mem://hops",
     ]
     .map(|place| place.parse().expect("a locator"))
     .into();
+    // Where there is a server, and a device.
     places.extend(redis.as_ref().map(|redis| redis.at("hops")));
+    places.extend(rdma_place());
     let mut first: Option<Locator> = None;
     for place in &places {
         let bound = server.listen(place).await.expect("it is free");
         first.get_or_insert(bound);
     }
-    breaker.only(SCHEMES[0]);
+    let schemes: Vec<&'static str> = places.iter().map(scheme).collect();
+    breaker.only(schemes[0]);
     let connection = client
         .connect(first.expect("there are some"))
         .await
@@ -130,8 +134,7 @@ async fn hop(wanted: u64, every: u64, seed: u64) -> Hops {
         }
     });
     let mut hops = Hops {
-        schemes,
-        broken: [0; SCHEMES.len()],
+        broken: schemes.iter().map(|&scheme| (scheme, 0)).collect(),
         pauses: Vec::new(),
     };
     let (mut turn, mut resumes) = (0, 0);
@@ -147,12 +150,12 @@ async fn hop(wanted: u64, every: u64, seed: u64) -> Hops {
             hops.pauses.push(now - last);
         }
         last = now;
-        if next >= due && has_arrived(&connection, SCHEMES[turn], resumes) {
-            hops.broken[turn] += 1;
+        if next >= due && has_arrived(&connection, schemes[turn], resumes) {
+            hops.broken[turn].1 += 1;
             resumes = connection.link().resumes;
-            turn = (turn + 1) % schemes;
+            turn = (turn + 1) % schemes.len();
             due = next + random.u64(1..=2 * every);
-            breaker.only(SCHEMES[turn]);
+            breaker.only(schemes[turn]);
             breaker.break_all();
         } else if next >= due + 50 * every {
             // A dial that was under way when its turn ended has brought it elsewhere.
@@ -166,6 +169,25 @@ async fn hop(wanted: u64, every: u64, seed: u64) -> Hops {
     hops
 }
 
+#[cfg(feature = "rdma")]
+fn rdma_place() -> Option<Locator> {
+    rdma::device().map(rdma::anywhere)
+}
+
+#[cfg(not(feature = "rdma"))]
+fn rdma_place() -> Option<Locator> {
+    None
+}
+
+/// The scheme as [`Breaker::only`] takes it.
+fn scheme(place: &Locator) -> &'static str {
+    const ALL: [&str; 10] = [
+        "tcp", "quic", "ws", "uds", "https", "wss", "http", "mem", "redis", "rdma",
+    ];
+    let found = ALL.into_iter().find(|&scheme| scheme == place.scheme());
+    found.expect("one of those above")
+}
+
 /// Whether the stream goes on over the transport whose turn it is.
 fn has_arrived(connection: &Connection, scheme: &str, resumes: u32) -> bool {
     let link = connection.link();
@@ -176,11 +198,19 @@ fn has_arrived(connection: &Connection, scheme: &str, resumes: u32) -> bool {
 #[tokio::test]
 async fn a_stream_hops_over_every_transport_in_turn() {
     let seed = fastrand::u64(..);
-    let hops = tokio::time::timeout(PATIENCE, hop(30_000, 300, seed))
+    // A device in software is on a machine that is itself software.
+    let (wanted, every) = match rdma_place() {
+        Some(_) => (3_000, 30),
+        None => (30_000, 300),
+    };
+    let hops = tokio::time::timeout(PATIENCE, hop(wanted, every, seed))
         .await
         .unwrap_or_else(|_| panic!("it ends, seed {seed}"));
-    let broken = &hops.broken[..hops.schemes];
-    assert!(broken.iter().all(|&times| times >= 1), "{broken:?}, seed {seed}");
+    let broken = &hops.broken;
+    assert!(
+        broken.iter().all(|&(_, times)| times >= 1),
+        "{broken:?}, seed {seed}"
+    );
 }
 
 /// The whole promise at its full size.
@@ -192,9 +222,9 @@ async fn a_million_messages_over_every_transport() {
     let mut hops = hop(1_000_000, 450, seed).await;
     hops.pauses.sort_unstable();
     let at = |share: f64| hops.pauses[((hops.pauses.len() - 1) as f64 * share) as usize];
-    let breaks = hops.broken.iter().sum::<u32>();
+    let breaks = hops.broken.iter().map(|&(_, times)| times).sum::<u32>();
     eprintln!(
-        "seed {seed}: {breaks} breaks; of {SCHEMES:?}: {:?}; {} pauses above 1 ms, median {:?}, p99 {:?}, longest {:?}",
+        "seed {seed}: {breaks} breaks: {:?}; {} pauses above 1 ms, median {:?}, p99 {:?}, longest {:?}",
         hops.broken,
         hops.pauses.len(),
         at(0.5),

@@ -27,7 +27,7 @@ use crate::shell::Shell;
 use crate::tools;
 
 /// What is tested, as arguments of `cargo test`: the links, and sessions over them.
-const TESTS: [&[&str]; 2] = [
+const TESTS: [&[&str]; 3] = [
     &[
         "--package",
         "valkyrie-transport-rdma",
@@ -36,6 +36,15 @@ const TESTS: [&[&str]; 2] = [
         "--tests",
     ],
     &["--package", "valkyrie", "--features", "rdma", "--test", "rdma"],
+    // One stream over every transport in turn, this one among them.
+    &[
+        "--package",
+        "valkyrie",
+        "--features",
+        "rdma,full",
+        "--test",
+        "hops",
+    ],
 ];
 
 /// What is run besides in the guest, as arguments of `cargo build` and the program's name.
