@@ -49,7 +49,7 @@ fn main() -> ExitCode {
                 .collect();
             ci::run(&context, &steps, arguments.get_flag("fail-fast"))
         }
-        "peers" | "loss" | "shares" => {
+        "peers" | "loss" | "shares" | "flow" => {
             let rest: Vec<String> = arguments
                 .get_many::<String>("arguments")
                 .unwrap_or_default()
@@ -81,7 +81,7 @@ fn main() -> ExitCode {
 fn command() -> Command {
     let names: Vec<&'static str> = steps::all().iter().map(|step| step.name).collect();
     let ci = Command::new("ci")
-        .about("Every step below but `peers`, `loss` and `shares`, in order; a failing step does not hide the others")
+        .about("Every step below but `peers`, `loss`, `shares` and `flow`, in order; a failing step does not hide the others")
         .arg(
             Arg::new("fail-fast")
                 .long("fail-fast")
@@ -111,6 +111,8 @@ fn command() -> Command {
         .about("Measure what loss does to each class, over quic and tcp, and draw it; needs root, so not part of `ci`");
     let shares = Command::new("shares")
         .about("Measure what each class gets of a full link, over quic and tcp, and draw it; needs root, so not part of `ci`");
+    let flow = Command::new("flow")
+        .about("Measure flow control by class on limited links, over quic and tcp, and draw it; needs root, so not part of `ci`");
     Command::new("cargo xtask")
         .about("The checks of this repository")
         .subcommand_required(true)
@@ -124,6 +126,7 @@ fn command() -> Command {
         .subcommand(measuring(peers))
         .subcommand(measuring(loss))
         .subcommand(measuring(shares))
+        .subcommand(measuring(flow))
 }
 
 #[cfg(test)]

@@ -394,9 +394,10 @@ impl Shared {
         };
         let mut cx = Context::from_waker(&driver);
         // What is left when this returns `Pending` is the driver's: it is registered with the link.
-        if let Poll::Ready(Transmitted::Failed) =
-            self.transmit(&mut link, &mut cx, clock::now(), DIRECT_ROUNDS_MAX)
-        {
+        let transmitted = self.transmit(&mut link, &mut cx, clock::now(), DIRECT_ROUNDS_MAX);
+        // So is the time that the session keeps.
+        let failed = matches!(transmitted, Poll::Ready(Transmitted::Failed));
+        if failed || self.lock().session.awaits_data_time() {
             driver.wake_by_ref();
         }
         link.driver = Some(driver);
@@ -435,14 +436,10 @@ impl Shared {
                 // A session that had nothing to give has to be changed before it is worth asking again.
                 let mut wakers = Vec::new();
                 let shaping = &self.roster.shaping;
-                let gave = shaping.poll_transmit(
-                    &mut core,
-                    now,
-                    &mut batch,
-                    BATCH_BYTES_MAX,
-                    LaneSet::ALL,
-                    &mut wakers,
-                );
+                let most = link
+                    .batch_bytes()
+                    .map_or(BATCH_BYTES_MAX, |bytes| bytes.min(BATCH_BYTES_MAX));
+                let gave = shaping.poll_transmit(&mut core, now, &mut batch, most, LaneSet::ALL, &mut wakers);
                 more = gave.is_some() && core.session.wants_transmit();
                 // What went out made room for others, or was the last thing to go.
                 if let Some(event) = core.session.poll_event() {
@@ -638,7 +635,7 @@ impl LinkState {
 }
 
 /// Bytes of one batch: eight of the largest default frames, and as much as a TCP link lets wait unsent, so that the
-/// order of frames is decided late.
+/// order of frames is decided late. A link that has been found to be slower is asked how much it wants.
 pub(crate) const BATCH_BYTES_MAX: usize = 128 * 1024;
 
 /// Bytes pushed at which the pusher writes by itself although other work is under way. Half a batch: the peer

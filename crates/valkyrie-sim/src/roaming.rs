@@ -583,3 +583,44 @@ const ROUNDS_MAX: u32 = 100_000;
 
 /// Bytes of a frame's header.
 const HEADER_BYTES: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tells what was said from anything else, which is enough where nobody calculates.
+    fn sign(secret: &[u8; 32], said: &[u8]) -> [u8; 32] {
+        let mut tag = *secret;
+        for (place, byte) in said.iter().enumerate() {
+            let part = &mut tag[place % 32];
+            *part = part.wrapping_mul(31).wrapping_add(*byte);
+        }
+        tag
+    }
+
+    #[test]
+    fn what_one_link_taught_of_delay_is_forgotten_on_the_next() {
+        let config = Config {
+            limits: valkyrie_proto::Limits {
+                resume_for: Duration::from_secs(60),
+                ..valkyrie_proto::Limits::default()
+            },
+            ..Config::default()
+        };
+        let mut roaming = Roaming::open(config, sign, 1);
+        roaming.calm();
+        for asleep in [false, true] {
+            let now = roaming.now();
+            roaming.session(Side::Dialer).ping(now, 1).expect("open");
+            roaming.run_for(Duration::from_secs(1));
+            if asleep {
+                roaming.session(Side::Dialer).shrink();
+            }
+            assert!(roaming.session(Side::Dialer).rtt().is_some(), "measured");
+            roaming.dial();
+            roaming.run_for(Duration::from_secs(1));
+            assert!(!roaming.session(Side::Dialer).is_resuming(), "it goes on");
+            assert_eq!(roaming.session(Side::Dialer).rtt(), None, "not of this link");
+        }
+    }
+}

@@ -24,6 +24,7 @@ mod eyeballs;
 mod link;
 mod listener;
 mod options;
+mod pace;
 
 pub use dial::{DialFailure, DialFailures};
 pub use options::{

@@ -4,19 +4,24 @@ use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use valkyrie_transport::{Capabilities, Lane, Link, READ_SPARE_BYTES_MIN, reserve_for_read};
 
-use crate::options::{SCHEME, TcpTransport};
+use crate::options::{SCHEME, TcpTransport, set_notsent_lowat};
+use crate::pace::Pace;
 
 #[derive(Debug)]
 pub(crate) struct TcpLink {
     stream: TcpStream,
     peer: SocketAddr,
     closed: bool,
+    /// What may wait unsent in the kernel at most; `None` where that is left to it.
+    notsent_bytes_max: Option<u32>,
+    pace: Pace,
 }
 
 impl TcpLink {
@@ -27,7 +32,21 @@ impl TcpLink {
             stream,
             peer,
             closed: false,
+            notsent_bytes_max: options.notsent_lowat_bytes,
+            pace: Pace::default(),
         })
+    }
+
+    /// The socket is full: what it lets wait may be too much for what it carries, or too little.
+    #[cold]
+    fn pace(&mut self) {
+        let Some(most) = self.notsent_bytes_max else {
+            return;
+        };
+        if let Some(bytes) = self.pace.full(Instant::now(), most) {
+            // It is no more than advice: a system that does not take it goes on with what it had.
+            let _ = set_notsent_lowat(&self.stream, bytes);
+        }
     }
 }
 
@@ -77,13 +96,24 @@ impl Link for TcpLink {
         }
         let stream = Pin::new(&mut self.stream);
         let mut filled = bufs.iter().filter(|buf| !buf.is_empty());
-        match (filled.next(), filled.next()) {
-            (None, _) => Poll::Ready(Ok(0)),
+        let polled = match (filled.next(), filled.next()) {
+            (None, _) => return Poll::Ready(Ok(0)),
             // A single buffer goes by the plain call: it is cheaper, and tokio learns from a short write that the
             // socket is full.
             (Some(only), None) => stream.poll_write(cx, only),
             _ => stream.poll_write_vectored(cx, bufs),
+        };
+        match &polled {
+            Poll::Ready(Ok(bytes)) => self.pace.took(*bytes),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.pace(),
         }
+        polled
+    }
+
+    fn batch_bytes(&self) -> Option<usize> {
+        let bytes = self.pace.bound()?;
+        Some(bytes as usize)
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

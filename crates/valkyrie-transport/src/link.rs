@@ -115,6 +115,12 @@ pub trait Link: Send + 'static {
         false
     }
 
+    /// How many bytes a writer should prepare at a time when the last write found no room, where the link knows. Whatever comes next waits
+    /// for them, and for as many again in the link, so it is what goes out in a moment.
+    fn batch_bytes(&self) -> Option<usize> {
+        None
+    }
+
     /// Ends our direction on every lane: flushes what was written, then tells the peer that no more will come.
     ///
     /// Reading goes on until the peer ends its own direction. `Ready(Ok(()))` on every call after the first success.

@@ -1,5 +1,5 @@
 //! Measures over QUIC and over TCP, between network namespaces, and draws for the book: what loss in bulk does to the other classes,
-//! and what each class gets of a full link. It takes some minutes of an idle machine and root, so `ci` leaves it out.
+//! what each class gets of a full link, and how each holds itself back. It takes some minutes of an idle machine and root, so `ci` leaves it out.
 
 use crate::context::Context;
 use crate::failure::Failure;

@@ -80,6 +80,13 @@ impl RecvStream {
         Ok(out.len() - before)
     }
 
+    /// Bytes that the peer may send ahead of this reader: of the job class, what the path has been found to hold. 0 once the stream
+    /// is over, and where there is no such bound.
+    pub fn window_bytes(&self) -> u32 {
+        let core = self.connection.shared().lock();
+        core.session.recv_window(self.key).unwrap_or_default()
+    }
+
     /// Whether the peer has ended its direction and everything has been received.
     pub fn is_finished(&self) -> bool {
         self.arrived.is_empty() && matches!(self.ending, Some(Ok(())))

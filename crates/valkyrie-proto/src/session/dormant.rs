@@ -127,6 +127,10 @@ impl Dormant {
     pub(super) const fn rtt(&self) -> &Rtt {
         &self.rtt
     }
+
+    pub(super) fn forget_path(&mut self) {
+        self.rtt = Rtt::default();
+    }
 }
 
 /// Whether a stream is a lane on which nothing moves, waits or is owed.

@@ -7,6 +7,7 @@ use valkyrie_frame::{Class, ErrorCode, Flags, Kind, Side, StreamId};
 
 use crate::control::{Drain, decode_failure, decode_u64, encode_failure};
 use crate::flow::SendCredit;
+use crate::scheduler::rung;
 use crate::timer::Timer;
 use crate::{
     CallError, CloseReason, Event, ExchangeKey, Failure, Peer, PeerMisbehaved, Refusal, SessionError,
@@ -205,7 +206,7 @@ impl Session {
             Purpose::Probe => {
                 let queueing = rtt.saturating_sub(self.traffic.rtt.least().unwrap_or(rtt));
                 let target = self.policy().data_delay_target.0;
-                self.traffic.data_yield.on_round(queueing, target);
+                self.traffic.data_yield.on_round(now, queueing, target);
             }
             Purpose::User(token) => self.events.push_back(Event::Pong { token, rtt }),
             Purpose::Drain => self.drain_last(),
@@ -216,11 +217,15 @@ impl Session {
         Ok(())
     }
 
-    /// Sends a PING with running traffic now and then, to know the delay that it causes.
+    /// Sends a PING with running traffic now and then, to know the delay that it causes; and one before the first data, to know the path
+    /// without it. What fills a queue at once would take that queue for the path otherwise, and data would never yield.
+    //= protocol/session.md#windows
     pub(super) fn probe(&mut self, now: Instant) {
-        if self.pings.traffic
+        let begins = || self.traffic.scheduler.wants()[rung(Class::Data)] && !self.traffic.rtt.is_known();
+        let again =
+            self.pings.traffic && now.saturating_duration_since(self.pings.probed_at) >= PROBE_INTERVAL;
+        if (again || begins())
             && self.phase == Phase::Open
-            && now.saturating_duration_since(self.pings.probed_at) >= PROBE_INTERVAL
             && !self
                 .pings
                 .waiting
@@ -242,6 +247,17 @@ impl Session {
             .any(|ping| ping.purpose == Purpose::Probe);
         (self.traffic.exists() && !self.traffic.data_yield.may_send() && !probing)
             .then(|| self.pings.probed_at + PROBE_INTERVAL)
+    }
+
+    /// When data may send more of its round.
+    fn data_timeout(&self) -> Option<Instant> {
+        self.traffic.data_yield.release_at()
+    }
+
+    /// Whether data waits for its time, so that whoever has sent some of it sees that [`Session::poll_timeout`] is kept.
+    #[inline]
+    pub fn awaits_data_time(&self) -> bool {
+        !self.traffic.data_yield.may_send()
     }
 
     /// Forgets the control frames that have not gone out.
@@ -514,6 +530,7 @@ impl Session {
                 self.keepalive_timeout(),
                 self.critical_timeout(),
                 self.probe_timeout(),
+                self.data_timeout(),
                 self.drain.as_ref().map(|drain| drain.until),
             ]
             .into_iter()
@@ -607,6 +624,9 @@ impl Session {
             }
         }
         self.critical_tick(now);
+        if self.traffic.exists() {
+            self.traffic.data_yield.release(now);
+        }
         let detached = self.continuity_tick(now);
         if self.phase == Phase::Closed {
             self.debug_check();

@@ -286,6 +286,9 @@ impl Session {
         let all = continuity.ledger.sent();
         continuity.replay = (received != all).then(|| Box::new(received.0));
         self.forget_pings();
+        self.traffic.forget_path();
+        // Its time may have come while there was no link, and nobody looked.
+        self.critical_tick(now);
         self.ping_again(now);
         self.events.push_back(Event::Resumed);
     }
@@ -432,9 +435,12 @@ impl Session {
         }
         if let Some(replay) = &continuity.replay {
             let sent = continuity.ledger.sent();
-            return Some(Class::ALL.into_iter().any(|class| {
-                replay[class.index()] != sent.0[class.index()] && self.is_free(self.lane_of(class))
-            }));
+            let left = |class: &Class| replay[class.index()] != sent.0[class.index()];
+            let mut left = Class::ALL.into_iter().filter(left).peekable();
+            // When the last frame filled its batch there is nothing left to say that it was the last.
+            if left.peek().is_some() {
+                return Some(left.any(|class| self.is_free(self.lane_of(class))));
+            }
         }
         None
     }

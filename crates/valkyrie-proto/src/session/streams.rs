@@ -465,6 +465,12 @@ impl Session {
         self.traffic.streams.get(key).and_then(|stream| stream.failure())
     }
 
+    /// Bytes that the peer may send on a stream ahead of its reader; `None` when the key is stale. That of a job stream grows.
+    pub fn recv_window(&self, key: StreamKey) -> Option<u32> {
+        let stream = self.traffic.streams.get(key)?;
+        Some(stream.recv.window.window)
+    }
+
     /// The id of a stream, for people.
     pub fn stream_id(&self, key: StreamKey) -> Option<StreamId> {
         self.traffic.streams.get(key).map(|stream| stream.id)

@@ -127,6 +127,18 @@ impl LazyTraffic {
         }
     }
 
+    /// Another link may lead along another path, whose delay and room say nothing of this one's.
+    pub(super) fn forget_path(&mut self) {
+        match &mut self.state {
+            State::None => {}
+            State::Live(traffic) => {
+                traffic.rtt = Rtt::default();
+                traffic.data_yield = DataYield::default();
+            }
+            State::Dormant(dormant) => dormant.forget_path(),
+        }
+    }
+
     #[cold]
     fn make(&mut self) {
         let traffic = match &self.state {

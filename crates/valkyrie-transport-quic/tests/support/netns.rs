@@ -20,6 +20,8 @@ use tokio::sync::oneshot;
 #[derive(Debug)]
 pub(crate) struct Cable {
     names: [String; 2],
+    /// Where the two halves of the cable meet, if it has halves.
+    middle: Option<String>,
     number: u16,
 }
 
@@ -43,22 +45,50 @@ impl fmt::Display for Missing {
 impl Cable {
     /// Lays a cable whose interfaces have this MTU.
     pub(crate) fn lay(mtu: u16) -> Result<Self, Missing> {
+        Self::lay_of(mtu, false)
+    }
+
+    /// Lays one of two halves with a switch between, where what is limited waits as it does before a bottleneck on the way. The queue of
+    /// a machine's own interface is not the same: the kernel knows whose packets are in it, and lets no TCP connection have many there.
+    pub(crate) fn lay_halves(mtu: u16) -> Result<Self, Missing> {
+        Self::lay_of(mtu, true)
+    }
+
+    fn lay_of(mtu: u16, halves: bool) -> Result<Self, Missing> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         // Tests of one program run beside each other, and so may several programs.
         let number = (std::process::id().wrapping_mul(16) + NEXT.fetch_add(1, Ordering::Relaxed)) as u16;
         let name = |end: char| format!("valk{number}{end}");
         let cable = Self {
             names: [name('a'), name('b')],
+            middle: halves.then(|| name('m')),
             number,
         };
         let [near, far] = [&cable.names[0], &cable.names[1]];
-        for name in [near, far] {
+        for name in [near, far].into_iter().chain(&cable.middle) {
             run(&["ip", "netns", "add", name])?;
         }
-        // A veth pair of which each end is made where it belongs.
-        run(&[
-            "ip", "-n", near, "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", far,
-        ])?;
+        match &cable.middle {
+            // A veth pair of which each end is made where it belongs.
+            None => run(&[
+                "ip", "-n", near, "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns",
+                far,
+            ])?,
+            Some(middle) => {
+                run(&["ip", "-n", middle, "link", "add", "switch", "type", "bridge"])?;
+                run(&["ip", "-n", middle, "link", "set", "switch", "up"])?;
+                let mtu = mtu.to_string();
+                for (port, name) in PORTS.into_iter().zip([near, far]) {
+                    run(&[
+                        "ip", "-n", name, "link", "add", "cable", "type", "veth", "peer", "name", port,
+                        "netns", middle,
+                    ])?;
+                    run(&[
+                        "ip", "-n", middle, "link", "set", port, "mtu", &mtu, "master", "switch", "up",
+                    ])?;
+                }
+            }
+        }
         for (end, name) in [(End::Near, near), (End::Far, far)] {
             run(&["ip", "-n", name, "link", "set", "lo", "up"])?;
             run(&[
@@ -112,6 +142,21 @@ impl Cable {
         self.tc(end, &["tbf", "rate", &rate, "burst", "16kb", "limit", &queue])
     }
 
+    /// Has what TCP sends by IPv4 at `end`, on connections that begin from now on, be held back by this of the kernel's
+    /// algorithms. It is an attribute of the way there: the default of a namespace cannot be every algorithm.
+    pub(crate) fn congestion_control(&self, end: End, name: &str) -> Result<(), Missing> {
+        let [high, low] = self.number.to_be_bytes();
+        let (network, source) = (format!("10.{high}.{low}.0/30"), self.ipv4(end).to_string());
+        let kind = ["proto", "kernel", "scope", "link", "src", &source];
+        let namespace = self.name(end);
+        let mut arguments = vec![
+            "ip", "-n", namespace, "route", "replace", &network, "dev", "cable",
+        ];
+        arguments.extend(kind);
+        arguments.extend(["congctl", name]);
+        run(&arguments)
+    }
+
     /// Drops `percent` of the packets that arrive at `end`, at random.
     pub(crate) fn lose(&self, end: End, percent: f64) -> Result<(), Missing> {
         let probability = format!("{}", percent / 100.0);
@@ -136,16 +181,13 @@ impl Cable {
     }
 
     fn tc(&self, end: End, discipline: &[&str]) -> Result<(), Missing> {
-        let mut arguments = vec![
-            "tc",
-            "-n",
-            self.name(end),
-            "qdisc",
-            "replace",
-            "dev",
-            "cable",
-            "root",
-        ];
+        // Where there is a switch, what an end sends waits before the half that leads to the other.
+        let (name, device) = match (&self.middle, end) {
+            (None, _) => (self.name(end), "cable"),
+            (Some(middle), End::Near) => (&**middle, PORTS[1]),
+            (Some(middle), End::Far) => (&**middle, PORTS[0]),
+        };
+        let mut arguments = vec!["tc", "-n", name, "qdisc", "replace", "dev", device, "root"];
         arguments.extend(discipline);
         run(&arguments)
     }
@@ -207,11 +249,14 @@ impl<T> Running<T> {
 
 impl Drop for Cable {
     fn drop(&mut self) {
-        for name in &self.names {
+        for name in self.names.iter().chain(&self.middle) {
             let _ = run(&["ip", "netns", "delete", name]);
         }
     }
 }
+
+/// The ports of the switch, each named after the end that it leads to.
+const PORTS: [&str; 2] = ["near", "far"];
 
 fn run(arguments: &[&str]) -> Result<(), Missing> {
     let failed = |why: String| Missing(format!("`{}` {why}", arguments.join(" ")));
