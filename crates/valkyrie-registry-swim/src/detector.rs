@@ -232,7 +232,9 @@ impl Detector {
         for (after, timer) in timers.drain(..) {
             let rank = match &timer {
                 Timer::ChangeSuspectToDown {
-                    member_id, incarnation, ..
+                    member_id,
+                    incarnation,
+                    ..
                 } => {
                     self.effects.push_back(Effect::Unanswered {
                         life: member_id.clone(),

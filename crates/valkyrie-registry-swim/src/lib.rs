@@ -14,10 +14,12 @@
 mod config;
 mod detector;
 mod life;
+pub mod node;
 mod roll;
 mod swim;
 pub mod wire;
 
 pub use config::{SwimConfig, SwimConfigError};
 pub use life::{Life, Numbers};
+pub use node::{Node, service};
 pub use swim::{GoneWhy, Now, PacketError, Recipient, Swim, SwimEvent, SwimStats, Transmit};

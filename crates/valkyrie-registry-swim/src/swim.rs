@@ -431,8 +431,7 @@ impl Swim {
         let then = at.millis().saturating_sub(millis(self.config.remember_for));
         self.roll.forget_before(Moment::from_millis(then));
         let asked_until = at.millis().saturating_sub(millis(ASK_AGAIN));
-        self.asked
-            .retain(|_, (_, asked)| asked.millis() >= asked_until);
+        self.asked.retain(|_, (_, asked)| asked.millis() >= asked_until);
         if self.own.is_due(unix) {
             // Where it cannot be signed now, it is tried again with the next look, for half a day.
             let _ = self.say(at, unix, self.own.description().clone());

@@ -11,6 +11,8 @@ mod error;
 pub mod fuzzing;
 mod packet;
 mod primitives;
+#[cfg(test)]
+mod tests;
 
 pub use self::error::WireError;
 pub use self::packet::{Kind, Packet, Probe, Source, Standing, Statement, Update};

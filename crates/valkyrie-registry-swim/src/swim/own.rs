@@ -30,14 +30,7 @@ impl Own {
         let id = AgentId::new(key.fingerprint(), instance)?;
         let numbers = (Incarnation::new(now.millis()), 0);
         let not_after = now.saturating_add(RECORD_LIFETIME_MAX);
-        let record = Record::seal(
-            &cluster,
-            id.instance(),
-            numbers,
-            not_after,
-            &description,
-            &key,
-        )?;
+        let record = Record::seal(&cluster, id.instance(), numbers, not_after, &description, &key)?;
         Ok(Self {
             cluster,
             key,

@@ -13,6 +13,7 @@ use crate::life::Numbers;
 use crate::roll::Known;
 use crate::wire::{
     Kind, PACKET_BYTES_AIM, Packet, STATEMENTS_MAX, Source, Standing, Statement, Update, WANTED_MAX,
+    WireError,
 };
 
 /// What a packet makes necessary towards its sender, sent together at its end.
@@ -27,79 +28,69 @@ struct Reply {
 }
 
 impl Swim {
-    /// Takes a packet from a peer that has proved to own this fingerprint.
+    /// Takes a packet from a peer that has proved to own this fingerprint. It gives which of that identity's agents sent it.
     ///
     /// # Errors
     /// [`PacketError`]: the peer is at fault, and the rest of the packet was not used. Nobody is worth talking to who passes on what an
     /// agent has not said.
     //= protocol/membership.md#receiving
-    pub fn handle_packet(&mut self, now: Now, from: Fingerprint, bytes: &[u8]) -> Result<(), PacketError> {
+    pub fn handle_packet(
+        &mut self,
+        now: Now,
+        from: Fingerprint,
+        bytes: &[u8],
+    ) -> Result<AgentId, PacketError> {
         let at = self.adopt(now.at);
         let packet = Packet::decode(bytes)?;
+        let id = AgentId::new(from, packet.source.instance.clone());
+        let id = id.map_err(|_| WireError::Field("instance of the sender"))?;
+        if id == *self.own.id() {
+            return Err(PacketError::Ourselves);
+        }
         if self.left {
-            return Ok(());
+            return Ok(id);
         }
-        let mut reply = Reply::default();
-        let mut fault = Ok(());
-        let news = self.take(at, now.unix, from, packet, &mut reply, &mut fault);
-        if let Some(source) = news.source {
-            self.answer(&source.id, reply);
-        }
-        if news.any {
+        let source = Life {
+            id: id.clone(),
+            incarnation: packet.source.incarnation,
+        };
+        let (mut reply, mut news) = (Reply::default(), false);
+        let taken = self.take(at, now.unix, source, packet, &mut reply, &mut news);
+        self.answer(&id, reply);
+        if news {
             self.detector.spread(at);
         }
         self.follow_detector(at);
-        fault
+        taken.map(|()| id)
     }
 
     fn take(
         &mut self,
         at: Moment,
         unix: UnixTime,
-        from: Fingerprint,
+        source: Life,
         packet: Packet,
         reply: &mut Reply,
-        fault: &mut Result<(), PacketError>,
-    ) -> News {
-        let mut news = News::default();
-        let Ok(id) = AgentId::new(from, packet.source.instance.clone()) else {
-            *fault = Err(crate::wire::WireError::Field("instance of the sender").into());
-            return news;
-        };
-        if id == *self.own.id() {
-            *fault = Err(PacketError::Ourselves);
-            return news;
-        }
-        let source = Life {
-            id,
-            incarnation: packet.source.incarnation,
-        };
+        news: &mut bool,
+    ) -> Result<(), PacketError> {
         for statement in &packet.statements {
-            match self.take_statement(at, unix, statement) {
-                Ok(taken) => news.any |= taken,
-                Err(error) => {
-                    *fault = Err(error);
-                    return news;
-                }
-            }
+            *news |= self.take_statement(at, unix, statement)?;
         }
         let numbers = (source.incarnation, packet.source.sequence);
-        let present = self.place(&source, numbers, at, reply);
-        news.source = Some(source.clone());
-        if !present {
+        if !self.place(&source, numbers, at, reply) {
             self.stats.strangers += 1;
             // A stranger is heard about this member alone, which can answer for itself: two halves of a fleet are strangers to each other.
-            let about_us = packet.updates.iter().filter(|update| update.life.id == *self.own.id());
-            for update in about_us.cloned().collect::<Vec<_>>() {
-                self.take_update_of_own(at, unix, &update, reply);
+            let own = self.own.id().clone();
+            for update in packet.updates.iter().filter(|update| update.life.id == own) {
+                self.take_update_of_own(at, unix, update, reply);
             }
-            if let Kind::Want(agents) = &packet.kind {
-                reply.pushed.extend(agents.iter().cloned());
+            if let Kind::Want(agents) = packet.kind {
+                reply.pushed.extend(agents);
             }
-            return news;
+            return Ok(());
         }
         for update in &packet.updates {
-            news.any |= self.take_update(at, unix, update, &packet.kind, reply);
+            *news |= self.take_update(at, unix, update, &packet.kind, reply);
         }
         match packet.kind {
             Kind::News => {}
@@ -108,17 +99,18 @@ impl Swim {
                 let handled = self
                     .detector
                     .handle_probe(at, (source, sequence), to, probe, number);
-                *fault = handled.map_err(|_| PacketError::Probe);
+                handled.map_err(|_| PacketError::Probe)?;
             }
             Kind::Digest => {
-                let listed: BTreeSet<&AgentId> = packet.updates.iter().map(|update| &update.life.id).collect();
+                let listed: BTreeSet<&AgentId> =
+                    packet.updates.iter().map(|update| &update.life.id).collect();
                 let missing = self.roll.all_here().map(|known| &known.life.id);
                 let missing = missing.filter(|id| **id != source.id && !listed.contains(id));
                 reply.pushed.extend(missing.cloned());
             }
             Kind::Want(agents) => reply.pushed.extend(agents),
         }
-        news
+        Ok(())
     }
 
     /// Where the sender of a packet stands: whether it is here, and what it has to be told or asked where it is not, or not as it says.
@@ -312,13 +304,4 @@ impl Swim {
             self.outbox.push_back(Transmit { to, packet });
         }
     }
-}
-
-/// What has come of a packet.
-#[derive(Debug, Default)]
-struct News {
-    /// Who sent it, once that is known.
-    source: Option<Life>,
-    /// It brought something that others should hear.
-    any: bool,
 }

@@ -6,7 +6,9 @@ use valkyrie_registry::directory::RECORD_LIFETIME_MAX;
 use valkyrie_registry::record::{Record, SealError};
 use valkyrie_security::UnixTime;
 
-use super::{CLOCK_SKEW, GoneWhy, PARTED_FOR, PARTED_MAX, PacketError, REFUSED_PAUSE, Swim, SwimEvent, TELL_FOR};
+use super::{
+    CLOCK_SKEW, GoneWhy, PARTED_FOR, PARTED_MAX, PacketError, REFUSED_PAUSE, Swim, SwimEvent, TELL_FOR,
+};
 use crate::Life;
 use crate::detector::SEQUENCE_MAX;
 use crate::roll::Known;

@@ -99,7 +99,8 @@ fn a_member_that_stood_still_accuses_nobody_and_is_back_in_a_moment() {
         world.resume(3);
         let took = heals(&mut world);
         assert!(took <= Duration::from_secs(2), "{took:?}");
-        let accused = |event: &SwimEvent| matches!(event, SwimEvent::Gone { why, .. } if *why == GoneWhy::Silent);
+        let accused =
+            |event: &SwimEvent| matches!(event, SwimEvent::Gone { why, .. } if *why == GoneWhy::Silent);
         assert!(!world.nodes[3].noticed.iter().any(|(_, event)| accused(event)));
         assert_eq!(world.false_verdicts, 0);
     }

@@ -14,7 +14,9 @@ fn crash(seed: u64, count: usize, loss: f64) -> (World, Vec<Duration>) {
     let victim = world.dice.usize(..count);
     let since = world.at;
     world.crash(victim);
-    world.run_until(Duration::from_secs(30), |world| world.blind_to(victim).len() == count - 1);
+    world.run_until(Duration::from_secs(30), |world| {
+        world.blind_to(victim).len() == count - 1
+    });
     let verdicts = world.verdicts_about(victim, since);
     assert_eq!(verdicts.len(), count - 1, "seed {seed}: somebody has not noticed");
     (world, verdicts)

@@ -37,7 +37,7 @@ pub(crate) struct World {
 
 pub(crate) struct Node {
     pub(crate) id: AgentId,
-    key: Arc<SigningKey>,
+    pub(crate) key: Arc<SigningKey>,
     /// `None` while it is not running.
     pub(crate) swim: Option<Swim>,
     /// It stands still: packets wait for it, and so does its time.
@@ -51,7 +51,7 @@ pub(crate) struct Node {
     pub(crate) clock_ahead: i64,
 }
 
-fn word(text: &str) -> Word {
+pub(crate) fn word(text: &str) -> Word {
     text.parse().unwrap()
 }
 
@@ -313,7 +313,10 @@ impl World {
             );
             gone.map(|(at, _)| at.since(since))
         };
-        let mut all: Vec<Duration> = self.running().filter_map(|other| of(&self.nodes[other])).collect();
+        let mut all: Vec<Duration> = self
+            .running()
+            .filter_map(|other| of(&self.nodes[other]))
+            .collect();
         all.sort();
         all
     }
