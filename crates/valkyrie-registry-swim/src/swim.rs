@@ -180,8 +180,10 @@ pub enum PacketError {
     /// The peer asked for what makes no sense.
     #[error("the peer asked its question of whom it is about")]
     Probe,
-    /// The peer says that it is this very agent.
-    #[error("the peer says that it is this very agent: two processes have one identity and instance")]
+    /// The peer says that it is this very agent, in another life.
+    #[error(
+        "the peer says that it is this very agent, in another life: two processes have one identity and instance"
+    )]
     Ourselves,
 }
 

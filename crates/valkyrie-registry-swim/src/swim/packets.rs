@@ -45,7 +45,11 @@ impl Swim {
         let id = AgentId::new(from, packet.source.instance.clone());
         let id = id.map_err(|_| WireError::Field("instance of the sender"))?;
         if id == *self.own.id() {
-            return Err(PacketError::Ourselves);
+            // One of its seeds is its own place, as where all nodes are given the same list; otherwise somebody else has its key.
+            return match packet.source.incarnation == self.life().incarnation {
+                true => Ok(id),
+                false => Err(PacketError::Ourselves),
+            };
         }
         if self.left {
             return Ok(id);

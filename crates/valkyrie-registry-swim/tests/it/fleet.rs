@@ -103,6 +103,25 @@ async fn one_whom_nobody_admits_is_seen_by_nobody() {
     assert_eq!(sight.unwrap().members, 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn all_may_be_given_the_same_seeds_themselves_included() {
+    let mem = MemTransport::new();
+    let seeds = ["mem://ann", "mem://bob"].map(|place| place.parse::<valkyrie_endpoint::Locator>().unwrap());
+    let [ann, bob] = ["ann", "bob"].map(|name| {
+        let seeds = seeds.clone();
+        member(&mem, name, |node| {
+            seeds
+                .into_iter()
+                .fold(node, valkyrie_registry_swim::node::NodeBuilder::seed)
+        })
+    });
+    let (ann, bob) = (ann.await, bob.await);
+    for member in [&ann, &bob] {
+        let sight = member.node.wait_for(|sight| sight.members == 2).await.unwrap();
+        assert_eq!(sight.misbehaved, 0);
+    }
+}
+
 async fn stranger(mem: &MemTransport, name: &str) -> Endpoint {
     let key = SigningKey::generate_classical().unwrap();
     endpoint(mem, name, &key, Services::builder().build().unwrap())
