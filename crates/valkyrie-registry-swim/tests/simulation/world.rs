@@ -145,9 +145,14 @@ impl World {
         self.crash(node);
     }
 
-    /// Lets a node that stood still go on: it finds its packets waiting.
+    /// Lets a node that stood still go on: its timers are due, and it finds its packets waiting behind them.
     pub(crate) fn resume(&mut self, node: usize) {
         self.nodes[node].stopped = false;
+        let now = self.now(node);
+        if let Some(swim) = &mut self.nodes[node].swim {
+            swim.handle_timeout(now);
+            self.settle(node);
+        }
         while let Some((from, packet)) = self.nodes[node].waiting.pop_front() {
             self.deliver(from, node, &packet);
         }
