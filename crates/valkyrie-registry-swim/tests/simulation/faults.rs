@@ -107,6 +107,23 @@ fn a_member_that_stood_still_accuses_nobody_and_is_back_in_a_moment() {
 }
 
 #[test]
+fn one_that_stood_still_while_somebody_answered_declares_nobody() {
+    let mut world = World::settled(1, 3);
+    // It suspects the others, and stands still before they can answer.
+    world.part[0] = 1;
+    let suspects = |world: &World| world.nodes[0].swim.as_ref().unwrap().suspected().count() == 2;
+    world.run_until(Duration::from_secs(1), suspects);
+    assert!(suspects(&world));
+    world.nodes[0].stopped = true;
+    world.part[0] = 0;
+    world.run_for(Duration::from_secs(5));
+    world.resume(0);
+    heals(&mut world);
+    let gone = |event: &SwimEvent| matches!(event, SwimEvent::Gone { .. });
+    assert!(!world.nodes[0].noticed.iter().any(|(_, event)| gone(event)));
+}
+
+#[test]
 fn a_short_stop_takes_nobody_out() {
     let mut world = World::settled(2, 8);
     for node in 0..8 {
