@@ -1,0 +1,4 @@
+//! Members over real endpoints on paused time: they find each other, notice, and their views are what a router follows.
+
+mod fleet;
+mod support;
