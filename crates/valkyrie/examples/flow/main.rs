@@ -16,10 +16,12 @@ mod measure;
 #[cfg(target_os = "linux")]
 mod measure_delay;
 #[cfg(target_os = "linux")]
+#[allow(dead_code, reason = "shared with the test")]
 mod measure_drops;
 #[cfg(target_os = "linux")]
 mod measure_growth;
 #[cfg(target_os = "linux")]
+#[allow(dead_code, reason = "shared with the test")]
 mod measure_shaper;
 #[cfg(target_os = "linux")]
 mod measure_yield;
