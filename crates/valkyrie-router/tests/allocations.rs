@@ -42,11 +42,14 @@ fn a_message_costs_no_allocation() {
                     assert_eq!(needs, Needs::of(Class::Data));
                     let chosen = table.choose(&needs, balance, Some(&key.to_be_bytes()), now, &mut rng);
                     let Ok(id) = chosen else { continue };
-                    let Some(sent) = table.begin(id, now) else { continue };
-                    match failing {
-                        true => table.failed(id, now),
-                        false => table.succeeded(id, now),
+                    let Some(sent) = table.begin(id, now) else {
+                        continue;
                     };
+                    if failing {
+                        table.failed(id, now);
+                    } else {
+                        table.succeeded(id, now);
+                    }
                     sent.answered(now + Duration::from_micros(200));
                 }
             });

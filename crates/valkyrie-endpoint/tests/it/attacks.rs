@@ -90,19 +90,22 @@ async fn a_bit_that_is_flipped_anywhere_ends_the_attempt_or_changes_nothing() {
             let in_clear_header = frames
                 .iter()
                 .any(|frame| (frame.start..frame.start + 20).contains(&offset));
-            match outcome {
-                Ok(()) => {
+            let reason = match outcome {
+                Ok(()) if in_clear_header => {
                     // Fields of a frame in clear that say nothing, such as its priority.
-                    assert!(in_clear_header, "{way:?} {offset} came through");
                     harmless += 1;
+                    continue;
                 }
-                Err(CallError::Lost(reason)) => assert!(
-                    matches!(&reason, CloseReason::Broken(failure) | CloseReason::Refused(failure)
-                        if failure.code == ErrorCode::INTEGRITY),
-                    "{way:?} {offset}: {reason}"
-                ),
+                // What follows the request, an answer to a ping, has no part in the call; the connection ends all the same.
+                Ok(()) => within(connected.unwrap().closed()).await,
+                Err(CallError::Lost(reason)) => reason,
                 Err(error) => panic!("{way:?} {offset}: {error}"),
-            }
+            };
+            assert!(
+                matches!(&reason, CloseReason::Broken(failure) | CloseReason::Refused(failure)
+                    if failure.code == ErrorCode::INTEGRITY),
+                "{way:?} {offset}: {reason}"
+            );
         }
     }
     assert!(harmless < 5, "{harmless}");

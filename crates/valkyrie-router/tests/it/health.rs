@@ -98,11 +98,10 @@ async fn what_comes_of_calls_is_heard_as_well() {
     while nodes[0].calls() < 5 {
         let _ = route.call(CALL, "").await;
     }
+    // Now, and not after the next PING, which says otherwise.
+    assert_eq!(verdict(&router, &nodes[0]), Verdict::Suspect);
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(
-        (verdict(&router, &nodes[0]), route.peers()),
-        (Verdict::Suspect, 2)
-    );
+    assert_eq!(route.peers(), 2);
     assert_eq!(verdict(&router, &nodes[1]), Verdict::Well);
 }
 
