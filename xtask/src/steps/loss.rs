@@ -1,29 +1,28 @@
-//! Measures over QUIC and over TCP, between network namespaces, and draws for the book: what loss in bulk does to the other classes,
-//! and what each class gets of a full link. It takes some minutes of an idle machine and root, so `ci` leaves it out.
+//! Measures what loss in bulk does to the other classes, over QUIC and over TCP, between network namespaces, and draws it for the book. It
+//! takes some minutes of an idle machine and root, so `ci` leaves it out.
 
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::shell::Shell;
 use crate::tools;
 
-/// Builds the example `name` with optimisation and runs it with `arguments`.
-pub(crate) fn run(context: &Context, name: &str, arguments: &[String]) -> Result<(), Failure> {
+/// Builds the example with optimisation and runs it with `arguments`.
+pub(crate) fn run(context: &Context, arguments: &[String]) -> Result<(), Failure> {
+    ensure_network_tools(context);
+    Shell::cargo(&context.root)
+        .args(["run", "--release", "-p", "valkyrie", "--features", "quic"])
+        .args(["--example", "loss", "--", "--plot", "docs/book/loss.svg"])
+        .args(arguments)
+        .run()
+}
+
+/// Installs what makes networks of a machine's own, where this is root on a machine with apt.
+pub(super) fn ensure_network_tools(context: &Context) {
     for (program, package) in NETWORK_TOOLS {
         if tools::find(program).is_none() {
             tools::apt_install(&context.root, package);
         }
     }
-    Shell::cargo(&context.root)
-        .args(["run", "--release", "-p", "valkyrie", "--features", "quic"])
-        .args([
-            "--example",
-            name,
-            "--",
-            "--plot",
-            &format!("docs/book/{name}.svg"),
-        ])
-        .args(arguments)
-        .run()
 }
 
 /// What makes networks of a machine's own, each with Debian's package of it.
