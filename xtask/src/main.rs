@@ -57,7 +57,8 @@ fn main() -> ExitCode {
                 .collect();
             let measured = match name {
                 "peers" => steps::peers::run(&context, &rest),
-                example => steps::loss::run(&context, example, &rest),
+                "shares" => steps::peers::shares(&context, &rest),
+                _ => steps::loss::run(&context, name, &rest),
             };
             match measured {
                 Ok(()) => ExitCode::SUCCESS,
@@ -110,7 +111,7 @@ fn command() -> Command {
     let loss = Command::new("loss")
         .about("Measure what loss does to each class, over quic and tcp, and draw it; needs root, so not part of `ci`");
     let shares = Command::new("shares")
-        .about("Measure what each class gets of a full link, over quic and tcp, and draw it; needs root, so not part of `ci`");
+        .about("Measure what each class gets of a full link, beside tonic and NATS, and draw it (benches/peers); needs root, so not part of `ci`");
     let flow = Command::new("flow")
         .about("Measure flow control by class on limited links, over quic and tcp, and draw it; needs root, so not part of `ci`");
     Command::new("cargo xtask")

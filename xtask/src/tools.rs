@@ -193,6 +193,17 @@ pub(crate) fn ensure_redis_server(root: &Path) -> bool {
 /// The program, and Debian's package of it.
 pub(crate) const REDIS_SERVER: &str = "redis-server";
 
+/// Whether there is a nats-server; installs one first where this is root on a machine with apt.
+pub(crate) fn ensure_nats_server(root: &Path) -> bool {
+    if find(NATS_SERVER).is_none() {
+        apt_install(root, NATS_SERVER);
+    }
+    find(NATS_SERVER).is_some()
+}
+
+/// The program, and Debian's package of it.
+pub(crate) const NATS_SERVER: &str = "nats-server";
+
 /// Whether there is an etcd; installs one first where this is root on a machine with apt.
 pub(crate) fn ensure_etcd(root: &Path) -> bool {
     if find(ETCD.0).is_none() {

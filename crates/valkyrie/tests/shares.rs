@@ -3,8 +3,8 @@
 //! This needs root, network namespaces and `tc`. Where those are missing the test says so and ends.
 #![cfg(target_os = "linux")]
 
-#[allow(dead_code, reason = "shared with the example that measures")]
-#[path = "../examples/shares/measure.rs"]
+#[allow(dead_code, reason = "shared with the program that measures")]
+#[path = "../../../benches/peers/src/bin/shares/measure.rs"]
 mod measure;
 #[allow(dead_code, reason = "shared with the tests of the transport")]
 #[path = "../../valkyrie-transport-quic/tests/support/netns.rs"]
@@ -15,7 +15,7 @@ use std::io::Write;
 /// Points that a class may be from what the policy gives it.
 const POINTS: f64 = 3.0;
 
-/// Half of what the example measures, so that a busy machine fills it.
+/// Half of what that program measures, so that a busy machine fills it.
 const KBIT: u32 = 50_000;
 
 #[test]

@@ -1,5 +1,5 @@
-//! Measures over QUIC and over TCP, between network namespaces, and draws for the book: what loss in bulk does to the other classes,
-//! what each class gets of a full link, and how each holds itself back. It takes some minutes of an idle machine and root, so `ci` leaves it out.
+//! Measures over QUIC and over TCP, between network namespaces, and draws for the book: what loss in bulk does to the other classes, and
+//! how each class holds itself back. It takes some minutes of an idle machine and root, so `ci` leaves it out.
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -8,11 +8,7 @@ use crate::tools;
 
 /// Builds the example `name` with optimisation and runs it with `arguments`.
 pub(crate) fn run(context: &Context, name: &str, arguments: &[String]) -> Result<(), Failure> {
-    for (program, package) in NETWORK_TOOLS {
-        if tools::find(program).is_none() {
-            tools::apt_install(&context.root, package);
-        }
-    }
+    ensure_network_tools(context);
     Shell::cargo(&context.root)
         .args(["run", "--release", "-p", "valkyrie", "--features", "quic"])
         .args([
@@ -24,6 +20,15 @@ pub(crate) fn run(context: &Context, name: &str, arguments: &[String]) -> Result
         ])
         .args(arguments)
         .run()
+}
+
+/// Installs what makes networks of a machine's own, where this is root on a machine with apt.
+pub(super) fn ensure_network_tools(context: &Context) {
+    for (program, package) in NETWORK_TOOLS {
+        if tools::find(program).is_none() {
+            tools::apt_install(&context.root, package);
+        }
+    }
 }
 
 /// What makes networks of a machine's own, each with Debian's package of it.

@@ -1,6 +1,8 @@
 //! gRPC over HTTP/2 with tonic, written by hand so that no compiler of interface files is needed.
 //!
-//! The codec passes bytes through, which spares tonic the cost of Protocol Buffers, and its windows are opened wide.
+//! The codec (`codec.rs`) passes bytes through, which spares tonic the cost of Protocol Buffers, and its windows are opened wide.
+
+mod codec;
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -9,11 +11,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::Bytes;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::body::Body;
 use tonic::client;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::codegen::{Service, http};
 use tonic::server::{self, ClientStreamingService, NamedService, UnaryService};
@@ -21,6 +22,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status, Streaming};
 
+use self::codec::BytesCodec;
 use super::{Client, Ready, Running};
 use crate::address::{Address, Socket};
 use crate::failure::Failure;
@@ -224,44 +226,6 @@ impl ClientStreamingService<Bytes> for Sink {
             }
             Ok(Response::new(Bytes::copy_from_slice(&count.to_le_bytes())))
         })
-    }
-}
-
-/// Bytes as they are.
-#[derive(Clone, Copy, Default)]
-struct BytesCodec;
-
-impl Codec for BytesCodec {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        *self
-    }
-
-    fn decoder(&mut self) -> Self {
-        *self
-    }
-}
-
-impl Encoder for BytesCodec {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, payload: Bytes, output: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        output.put(payload);
-        Ok(())
-    }
-}
-
-impl Decoder for BytesCodec {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, input: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(input.copy_to_bytes(input.remaining())))
     }
 }
 
