@@ -1,9 +1,9 @@
-//! A member over an endpoint: one task that owns a [`Swim`], sends what it wants sent, and shows what it believes as a view.
+//! A member over an endpoint: one task that owns a [`Swim`](crate::Swim), sends what it wants sent, and shows what it believes as a view.
 //!
 //! What a node believes is kept as the entries of a store in its own memory, which nobody else reads or writes. So a [`View`] follows it as it
 //! follows any store, and verifies once more what it shows; and `valkyrie-router` follows the view.
 //!
-//! Read [`service()`] first, then [`Node::join`].
+//! Read [`service()`] first, then [`NodeBuilder::join`].
 
 mod paths;
 mod run;
@@ -28,7 +28,7 @@ use self::run::{Command, Runner};
 use crate::wire::{METHOD, SERVICE};
 use crate::{Life, SwimConfig, SwimConfigError, SwimEvent, SwimStats};
 
-/// Adds the service that members offer each other, and gives where its packets arrive, for [`Node::join`].
+/// Adds the service that members offer each other, and gives where its packets arrive, for [`NodeBuilder::join`].
 ///
 /// Nobody may send any until the endpoint's policy allows the service [`SERVICE`] to them. Whoever may is a member like any other once it
 /// has said who it is, so the policy is who belongs to the fleet.

@@ -224,14 +224,7 @@ impl Session {
         let begins = || self.traffic.scheduler.wants()[rung(Class::Data)] && !self.traffic.rtt.is_known();
         let again =
             self.pings.traffic && now.saturating_duration_since(self.pings.probed_at) >= PROBE_INTERVAL;
-        if (again || begins())
-            && self.phase == Phase::Open
-            && !self
-                .pings
-                .waiting
-                .iter()
-                .any(|ping| ping.purpose == Purpose::Probe)
-        {
+        if (again || begins()) && self.phase == Phase::Open && !self.pings.probes() {
             self.pings.traffic = false;
             self.pings.probed_at = now;
             self.push_ping(now, Purpose::Probe);
@@ -240,12 +233,7 @@ impl Session {
 
     /// When the data class, which waits for the next round, needs a probe to begin it.
     fn probe_timeout(&self) -> Option<Instant> {
-        let probing = self
-            .pings
-            .waiting
-            .iter()
-            .any(|ping| ping.purpose == Purpose::Probe);
-        (self.traffic.exists() && !self.traffic.data_yield.may_send() && !probing)
+        (self.traffic.exists() && !self.traffic.data_yield.may_send() && !self.pings.probes())
             .then(|| self.pings.probed_at + PROBE_INTERVAL)
     }
 

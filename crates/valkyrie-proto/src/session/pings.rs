@@ -40,4 +40,9 @@ impl Pings {
             traffic: false,
         }
     }
+
+    /// Whether a probe is under way.
+    pub(super) fn probes(&self) -> bool {
+        self.waiting.iter().any(|ping| ping.purpose == Purpose::Probe)
+    }
 }
