@@ -250,6 +250,6 @@ pub(crate) fn wait_for(refusal: &Refusal, class: Class) -> Option<Line> {
 }
 
 /// A call on a connection that had ended before: it surely did nothing.
-fn closed_before(_: &CloseReason) -> CallError {
+pub(crate) fn closed_before(_: &CloseReason) -> CallError {
     CallError::NotSent(Refusal::Closed)
 }

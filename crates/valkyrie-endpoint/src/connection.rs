@@ -15,7 +15,9 @@ use valkyrie_transport::Capabilities;
 
 use crate::core::Line;
 use crate::shared::{Shared, Urgency};
-use crate::{Call, IncomingStream, Notify, NotifyError, Open, PingError, ToMethod, Verified, clock};
+use crate::{
+    Call, IncomingStream, LocalCaller, Notify, NotifyError, Open, PingError, ToMethod, Verified, clock,
+};
 
 /// One peer to call and be called by. Cloning is a reference count.
 ///
@@ -41,6 +43,12 @@ impl Connection {
     #[inline]
     pub fn call(&self, method: impl ToMethod, payload: impl Into<Bytes>) -> Call<'_> {
         Call::new(self, method.to_method(), payload.into())
+    }
+
+    /// What makes calls to this side's own services as the peer of this connection, without going through it: for an adapter
+    /// that authenticates its clients by connections and serves them from the same process.
+    pub fn local_caller(&self) -> LocalCaller {
+        LocalCaller::new(self)
     }
 
     /// Sends a message that has no answer. Ready once the message is queued, in order after what was sent before it;

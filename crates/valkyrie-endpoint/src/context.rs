@@ -10,6 +10,7 @@ use valkyrie_frame::{Class, Extensions, StreamId};
 use valkyrie_proto::{RequestId, StreamKey};
 
 use crate::guard::Permit;
+use crate::local::Run;
 use crate::shared::Shared;
 use crate::{Connection, Verified, clock};
 
@@ -26,11 +27,13 @@ pub struct Context {
 }
 
 /// What the handler was started for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) enum Subject {
     Request(RequestId),
     Notification,
     Stream(StreamKey),
+    /// A call that came by no connection.
+    Local(Arc<Run>),
 }
 
 impl Context {
@@ -104,8 +107,10 @@ impl Context {
     /// Keeps the handler running when its request is cancelled: it learns of that from [`Context::cancelled`], cleans
     /// up and ends by itself. The request's slot stays taken until then.
     pub fn shield(&self) {
-        if let Subject::Request(id) = self.subject {
-            self.shared.lock().shield(id);
+        match &self.subject {
+            Subject::Request(id) => self.shared.lock().shield(*id),
+            Subject::Local(run) => run.shield(),
+            Subject::Notification | Subject::Stream(_) => {}
         }
     }
 
@@ -114,9 +119,10 @@ impl Context {
     pub async fn cancelled(&self) {
         poll_fn(|cx| {
             let mut core = self.shared.lock();
-            let cancelled = match self.subject {
-                Subject::Request(id) => core.poll_cancelled(id, cx.waker()),
-                Subject::Stream(key) => core.poll_stream_over(key, cx.waker()),
+            let cancelled = match &self.subject {
+                Subject::Request(id) => core.poll_cancelled(*id, cx.waker()),
+                Subject::Stream(key) => core.poll_stream_over(*key, cx.waker()),
+                Subject::Local(run) => run.poll_cancelled(cx.waker()),
                 Subject::Notification => {
                     core.watch_life(cx.waker());
                     core.closed.is_some()

@@ -535,7 +535,11 @@ impl Shared {
 /// What is said of a message that no handler takes.
 //= protocol/routes.md#what-a-receiver-does-with-it
 #[cold]
-fn not_served(kind: Kind, extensions: &valkyrie_frame::Extensions, serve: Option<&Serve>) -> Failure {
+pub(crate) fn not_served(
+    kind: Kind,
+    extensions: &valkyrie_frame::Extensions,
+    serve: Option<&Serve>,
+) -> Failure {
     let Some((service, method)) = extensions.route() else {
         return Failure::new(
             ErrorCode::NOT_FOUND,

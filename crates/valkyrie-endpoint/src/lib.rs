@@ -39,6 +39,7 @@ mod greeting;
 mod guard;
 mod handler;
 mod lanes;
+mod local;
 mod method;
 mod mover;
 mod notify;
@@ -69,6 +70,7 @@ pub use error::{
     BuildError, CallError, ConnectError, DialerError, ListenError, NotifyError, OpenError, PingError,
     Processed, RecvError, SendError, ServicesError,
 };
+pub use local::{LocalCall, LocalCaller};
 pub use method::{Method, MethodError, ToMethod};
 pub use notify::Notify;
 pub use qos::{LimitChanges, Qos, QosClassStats, QosRefused, QosStats};

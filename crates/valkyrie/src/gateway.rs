@@ -1,8 +1,8 @@
 //! The gateway for plain HTTP clients, and what puts the services of a node behind it.
 //!
 //! [`Gateway`] is that of `valkyrie-transport-http`; [`Node`] is an [`Upstream`] that makes calls to [`Services`] of this
-//! process, over a connection in memory, so that policy, deadlines, cancellation, rates and the audit log are what they are
-//! for any other peer.
+//! process as the peer of a connection in memory, so that policy, deadlines, cancellation, rates and the audit log are what they
+//! are for any other peer. Unary calls do not go over that connection: it says who calls, and the handler is run.
 //!
 //! ```
 //! use valkyrie::gateway::{Gateway, Node};
@@ -25,7 +25,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
@@ -35,9 +35,10 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 use valkyrie_endpoint::{
     BuildError, CallError, ConnectError, Connection, Dialer, Endpoint, EndpointBuilder, ErrorCode, Expect,
-    ListenError, Locator, Message, Method, RecvError, RecvStream, Redial, Security, Services,
+    ListenError, LocalCaller, Locator, Message, Method, RecvError, RecvStream, Redial, Security, Services,
 };
 use valkyrie_security::identity::{Fingerprint, IdentityError};
+use valkyrie_security::provider::PublicKey;
 use valkyrie_security::trust::{self, TrustFileFault};
 use valkyrie_security::{Identity, Live, Trust};
 use valkyrie_transport::BoxFuture;
@@ -58,9 +59,14 @@ pub struct Node {
     memory: MemTransport,
     place: Locator,
     fingerprint: Fingerprint,
-    /// As which clients without a token call.
+    /// As whom clients without a token call.
     nameless: Dialer,
-    /// Those of clients with one, the one that was used last in front.
+    nameless_key: PublicKey,
+    /// Of clients without a token, once one has called.
+    known_nameless: Mutex<Option<Arc<Client>>>,
+    /// Held by whoever finds it.
+    beginning: tokio::sync::Mutex<()>,
+    /// Of clients with one, the one that was used last in front.
     bearers: Mutex<VecDeque<Bearer>>,
     /// How many are being dialled.
     dialling: Semaphore,
@@ -76,7 +82,16 @@ struct Known {
 #[derive(Debug)]
 struct Bearer {
     token: BearerToken,
+    client: Arc<Client>,
+}
+
+/// Who calls.
+#[derive(Debug)]
+struct Client {
+    /// For streams and notifications, and for as long as the client is known.
     connection: Connection,
+    /// The same peer, without the way there and back.
+    caller: LocalCaller,
 }
 
 /// Why services cannot be put behind a gateway. Nothing is left behind.
@@ -117,6 +132,7 @@ impl Node {
         let mut trusted = Trust::default().with_anonymous(true);
         trusted.pins_mut().add(pin)?;
 
+        let nameless_key = caller.static_key().public();
         let memory = MemTransport::new();
         let acceptor = builder
             .transport(memory.clone())
@@ -144,6 +160,9 @@ impl Node {
             place,
             fingerprint,
             nameless,
+            nameless_key,
+            known_nameless: Mutex::default(),
+            beginning: tokio::sync::Mutex::default(),
             bearers: Mutex::default(),
             dialling: Semaphore::new(DIALLING_MAX),
         })
@@ -154,26 +173,25 @@ impl Node {
         self.bearers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection of a client: there is one for each token.
-    async fn connection(&self, token: Option<&BearerToken>) -> Result<Connection, Failure> {
+    /// A client: there is one for each token, and one for all that have none.
+    async fn client(&self, token: Option<&BearerToken>) -> Result<Arc<Client>, Failure> {
         let Some(token) = token else {
-            return self.nameless.connection().await.map_err(|error| {
-                Failure::new(error.code().unwrap_or(ErrorCode::UNAVAILABLE), error.to_string())
-            });
+            return self.nameless_client().await;
         };
-        if let Some(connection) = self.known(token) {
-            return Ok(connection);
+        if let Some(client) = self.known(token) {
+            return Ok(client);
         }
         // It is never closed, so there is always a place in the end.
         let _place = self.dialling.acquire().await;
         // Another call with the same token may have been first.
-        if let Some(connection) = self.known(token) {
-            return Ok(connection);
+        if let Some(client) = self.known(token) {
+            return Ok(client);
         }
         let bytes = URL_SAFE_NO_PAD
             .decode(token.expose().trim_end_matches('='))
             .map_err(|_| Failure::new(ErrorCode::UNAUTHENTICATED, "the Bearer token is not base64"))?;
         let nobody = Identity::anonymous().map_err(|error| internal(&error))?;
+        let key = nobody.static_key().public();
         let security = Security::new(Live::new(nobody), Live::new(Trust::default())).with_token(bytes);
         let endpoint = dialler(&self.memory, security).map_err(|error| internal(&error))?;
         let connection = endpoint
@@ -182,23 +200,64 @@ impl Node {
             .map_err(|error| {
                 Failure::new(error.code().unwrap_or(ErrorCode::UNAVAILABLE), error.to_string())
             })?;
+        let client = Arc::new(self.accepted(connection, &key).await?);
         let mut bearers = self.bearers();
         bearers.push_front(Bearer {
             token: token.clone(),
-            connection: connection.clone(),
+            client: Arc::clone(&client),
         });
         bearers.truncate(BEARERS_MAX);
-        Ok(connection)
+        Ok(client)
     }
 
-    fn known(&self, token: &BearerToken) -> Option<Connection> {
+    async fn nameless_client(&self) -> Result<Arc<Client>, Failure> {
+        let known = || self.known_nameless.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = || {
+            known()
+                .as_ref()
+                .filter(|client| !client.caller.is_closed())
+                .map(Arc::clone)
+        };
+        if let Some(client) = open() {
+            return Ok(client);
+        }
+        // One of those who come meanwhile looks for it, and all have it from then on.
+        let _turn = self.beginning.lock().await;
+        if let Some(client) = open() {
+            return Ok(client);
+        }
+        let connection = self.nameless.connection().await.map_err(|error| {
+            Failure::new(error.code().unwrap_or(ErrorCode::UNAVAILABLE), error.to_string())
+        })?;
+        let client = Arc::new(self.accepted(connection, &self.nameless_key).await?);
+        *known() = Some(Arc::clone(&client));
+        Ok(client)
+    }
+
+    /// The client that dialled with this key, once the node has accepted it.
+    async fn accepted(&self, connection: Connection, key: &PublicKey) -> Result<Client, Failure> {
+        // An answer over it says that the other end has opened.
+        let answered = connection.ping().await;
+        answered.map_err(|error| Failure::new(ErrorCode::UNAVAILABLE, error.to_string()))?;
+        let accepted = self.acceptor.connections().into_iter();
+        let mut accepted = accepted.filter(|end| end.identity().static_key() == Some(key));
+        let caller = accepted.next().map(|end| end.local_caller()).ok_or_else(|| {
+            Failure::new(
+                ErrorCode::UNAVAILABLE,
+                "the connection to the node has ended as it began",
+            )
+        })?;
+        Ok(Client { connection, caller })
+    }
+
+    fn known(&self, token: &BearerToken) -> Option<Arc<Client>> {
         let mut bearers = self.bearers();
-        bearers.retain(|bearer| !bearer.connection.is_closed());
+        bearers.retain(|bearer| !bearer.client.connection.is_closed());
         let place = bearers.iter().position(|bearer| bearer.token == *token)?;
         let bearer = bearers.remove(place)?;
-        let connection = bearer.connection.clone();
+        let client = Arc::clone(&bearer.client);
         bearers.push_front(bearer);
-        Some(connection)
+        Some(client)
     }
 
     /// What is asked for, and how it answers if it is served here. What is not is the node's to refuse.
@@ -217,18 +276,17 @@ impl Node {
 impl Upstream for Node {
     fn call(&self, asked: Asked) -> BoxFuture<'_, Result<Bytes, Failure>> {
         Box::pin(async move {
-            let connection = self.connection(asked.metadata.token.as_ref()).await?;
+            let client = self.client(asked.metadata.token.as_ref()).await?;
             let (method, shape) = self.find(&asked)?;
             if shape == Some(valkyrie_endpoint::Shape::Notify) {
-                let sent = connection.notify(method, asked.body).await;
+                let sent = client.connection.notify(method, asked.body).await;
                 return sent.map(|()| Bytes::new()).map_err(|error| failure(error.into()));
             }
-            let mut call = connection.call(method, asked.body).timeout(asked.timeout);
+            let mut call = client.caller.call(&method, asked.body).timeout(asked.timeout);
             if let Some(context) = asked.metadata.trace_context {
                 call = call.trace_context(&context);
             }
-            let answer = call.await.map_err(|error| failure(error.into()))?;
-            Ok(loose(answer))
+            call.await.map_err(|error| failure(error.into()))
         })
     }
 
@@ -240,8 +298,8 @@ impl Upstream for Node {
                 let answer = self.call(asked).await?;
                 return Ok(Box::new(Once(Some(answer))) as Box<dyn Replies>);
             }
-            let connection = self.connection(asked.metadata.token.as_ref()).await?;
-            let mut open = connection.open(method).timeout(asked.timeout);
+            let client = self.client(asked.metadata.token.as_ref()).await?;
+            let mut open = client.connection.open(method).timeout(asked.timeout);
             if let Some(context) = asked.metadata.trace_context {
                 open = open.trace_context(&context);
             }
@@ -330,15 +388,6 @@ fn fingerprint_of(identity: &Identity) -> Fingerprint {
         .expect("a generated identity has a fingerprint")
 }
 
-/// An answer that does not hold the buffer that it was read into, which would be taken anew for every few answers while HTTP
-/// clients take theirs. A large one has most of its buffer to itself.
-fn loose(answer: Bytes) -> Bytes {
-    if answer.len() <= LOOSE_BYTES_MAX {
-        return Bytes::copy_from_slice(&answer);
-    }
-    answer
-}
-
 fn failure(failure: valkyrie_endpoint::Failure) -> Failure {
     let mut translated = Failure::new(failure.code, failure.text.to_string());
     if failure.retry_after_ms > 0 {
@@ -350,9 +399,6 @@ fn failure(failure: valkyrie_endpoint::Failure) -> Failure {
 fn internal(error: &dyn std::error::Error) -> Failure {
     Failure::new(ErrorCode::INTERNAL, error.to_string())
 }
-
-/// The largest answer that is copied: the size up to which the session copies messages too.
-const LOOSE_BYTES_MAX: usize = 1024;
 
 /// The name and the role of clients without a token.
 const NAME: &str = "gateway";

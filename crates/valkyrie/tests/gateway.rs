@@ -113,6 +113,25 @@ async fn a_client_without_a_token_is_the_gateway_to_policy_and_handlers() {
 }
 
 #[tokio::test]
+async fn all_who_come_first_together_are_served() {
+    let seen = Seen::default();
+    let place = serve(NAMELESS, &seen).await;
+    let mut asked = tokio::task::JoinSet::new();
+    for _ in 0..FIRST {
+        let place = place.clone();
+        asked.spawn(async move { ask(&place, "test/who", "", "hello").await });
+    }
+    while let Some(answer) = asked.join_next().await {
+        let answer = answer.unwrap();
+        assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
+    }
+    assert_eq!(seen.lock().unwrap().len(), FIRST);
+}
+
+/// More than one connection answers pings at once.
+const FIRST: usize = 200;
+
+#[tokio::test]
 async fn a_client_with_a_token_may_do_what_the_token_says() {
     let key = TokenKey::generate().unwrap();
     let policy = format!("{NAMELESS}[tokens]\nroots = [\"{}\"]\n", key.root());

@@ -9,6 +9,7 @@ mod cancel;
 mod deadlines;
 mod drain;
 mod links;
+mod local;
 mod outlive;
 mod panics;
 mod people;

@@ -12,10 +12,9 @@ use valkyrie_frame::ErrorCode;
 use super::upstream::Failure;
 use crate::problem::PROBLEM_JSON;
 
-/// What a call gave. It is of the type that was asked in, where that was JSON: a service says nothing of types.
-pub(super) fn success(body: Bytes, asked_in: Option<&str>) -> Response<Body> {
+/// What a call gave. It is JSON where it was asked in JSON: a service says nothing of types.
+pub(super) fn success(body: Bytes, json: bool) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
-    let json = asked_in.is_some_and(is_json);
     let kind = HeaderValue::from_static(if json { JSON } else { BYTES });
     response.headers_mut().insert(CONTENT_TYPE, kind);
     // What a service answers is not to be taken for a page.
@@ -24,7 +23,8 @@ pub(super) fn success(body: Bytes, asked_in: Option<&str>) -> Response<Body> {
     response
 }
 
-fn is_json(kind: &str) -> bool {
+/// Whether a type of content is JSON, or one that JSON carries.
+pub(super) fn is_json(kind: &str) -> bool {
     let kind = kind.split(';').next().unwrap_or_default().trim();
     kind.eq_ignore_ascii_case(JSON)
         || kind

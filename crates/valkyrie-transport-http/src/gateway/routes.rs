@@ -81,7 +81,7 @@ async fn call(
 //= protocol/transports.md#gateway
 async fn respond<B>(gateway: &Gateway, names: Option<(String, String)>, request: Request<B>) -> Response<Body>
 where
-    B: HttpBody<Data = Bytes>,
+    B: HttpBody<Data = Bytes> + Unpin,
     B::Error: Into<axum::BoxError>,
 {
     let page = origin::page(request.headers(), request.uri(), &gateway.origins);
@@ -103,7 +103,7 @@ where
 
 async fn make<B>(gateway: &Gateway, service: String, method: String, request: Request<B>) -> Response<Body>
 where
-    B: HttpBody<Data = Bytes>,
+    B: HttpBody<Data = Bytes> + Unpin,
     B::Error: Into<axum::BoxError>,
 {
     let headers = request.headers();
@@ -118,7 +118,7 @@ where
         Ok(body) => body,
         Err(none) => return answer::refusal(none.status, &none.why),
     };
-    let asked_in = metadata.content_type.clone();
+    let json = metadata.content_type.as_deref().is_some_and(answer::is_json);
     let asked = Asked {
         service,
         method,
@@ -135,7 +135,7 @@ where
     }
     let answered = timeout_at(deadline, gateway.upstream.call(asked)).await;
     match answered.unwrap_or_else(|_| Err(over())) {
-        Ok(body) => answer::success(body, asked_in.as_deref()),
+        Ok(body) => answer::success(body, json),
         // The service may say that it was told to stop before the gateway's own clock has gone off.
         Err(failure) if failure.code == ErrorCode::CANCELLED && deadline <= Instant::now() + CLOCK_SLACK => {
             answer::failure(&over())
