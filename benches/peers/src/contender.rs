@@ -136,6 +136,20 @@ impl Contender {
         !matches!(self, Self::Plain | Self::Valkyrie)
     }
 
+    /// Whether it carries messages and makes no calls: what it echoes is compared with a stream.
+    pub(crate) fn is_pipe(self) -> bool {
+        matches!(
+            self,
+            Self::Raw
+                | Self::Tls
+                | Self::Quinn
+                | Self::QuinnDatagrams
+                | Self::Tungstenite
+                | Self::H2
+                | Self::RedisRs
+        )
+    }
+
     /// Whether this can be measured with it.
     pub(crate) fn takes_part(self, scenario: &Scenario) -> bool {
         let unary = matches!(scenario.shape, Shape::Unary { .. });

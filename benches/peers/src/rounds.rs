@@ -121,7 +121,7 @@ fn turn(
         none => none.insert(ServerProcess::start(contender, site, options.pin)?),
     };
     let in_flight = match scenario.shape {
-        Shape::Unary { in_flight } => in_flight,
+        Shape::Unary { in_flight } | Shape::Echo { in_flight } => in_flight,
         Shape::Stream => 1,
     };
     let payload = Bytes::from(pattern(scenario.payload_bytes));

@@ -21,6 +21,8 @@ pub(crate) struct Scenario {
 pub(crate) enum Shape {
     /// Each message is echoed; so many wait for their answer at any moment.
     Unary { in_flight: usize },
+    /// Messages of one stream in each direction, sent back in order; so many are on their way at any moment.
+    Echo { in_flight: usize },
     /// Messages in one direction, in order, acknowledged once at the end.
     Stream,
 }
@@ -39,14 +41,20 @@ pub(crate) fn all() -> impl Iterator<Item = Scenario> {
                 .copied()
                 .map(move |payload_bytes| (Shape::Unary { in_flight }, payload_bytes))
         });
+        // What a library without calls does is a stream's matter, and compared with one.
+        let echo = IN_FLIGHT.into_iter().filter(move |_| !socket.is_bare());
+        let echo = echo.map(|in_flight| (Shape::Echo { in_flight }, UNARY_PAYLOADS[0]));
         let stream = STREAM_PAYLOADS
             .into_iter()
             .map(|payload_bytes| (Shape::Stream, payload_bytes));
-        unary.chain(stream).map(move |(shape, payload_bytes)| Scenario {
-            socket,
-            shape,
-            payload_bytes,
-        })
+        unary
+            .chain(echo)
+            .chain(stream)
+            .map(move |(shape, payload_bytes)| Scenario {
+                socket,
+                shape,
+                payload_bytes,
+            })
     })
 }
 
@@ -66,6 +74,7 @@ impl fmt::Display for Scenario {
         } = *self;
         match self.shape {
             Shape::Unary { in_flight } => write!(f, "{socket}/unary/{}/{in_flight}", size(payload_bytes)),
+            Shape::Echo { in_flight } => write!(f, "{socket}/echo/{}/{in_flight}", size(payload_bytes)),
             Shape::Stream => write!(f, "{socket}/stream/{}", size(payload_bytes)),
         }
     }
@@ -96,6 +105,7 @@ mod tests {
         assert_eq!(names.len(), all().count());
         assert!(names.contains("uds/unary/64B/256"));
         assert!(names.contains("tcp/stream/64KiB"));
+        assert!(names.contains("quic/echo/64B/256") && !names.contains("tcp/echo/64B/256"));
         assert!(names.contains("redis/unary/64B/1") && !names.contains("redis/unary/1KiB/1"));
     }
 }

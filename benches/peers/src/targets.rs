@@ -167,14 +167,16 @@ fn of_transport(summary: &Summary, ratios: &[Ratio]) -> Vec<Target> {
     };
     let peers = ratios
         .iter()
-        .filter(|ratio| ratio.scenario == scenario && ratio.of == Contender::Plain && ratio.to.is_peer());
+        .filter(|ratio| ratio.scenario == scenario && ratio.of == Contender::Plain && ratio.to.is_peer())
+        // What has no calls is compared where we make none either.
+        .filter(|ratio| !matches!(scenario.shape, Shape::Unary { .. }) || !ratio.to.is_pipe());
     let mut targets: Vec<Target> = peers
         .filter_map(|ratio| match scenario.shape {
-            Shape::Unary { in_flight: 1 } => {
+            Shape::Unary { in_flight: 1 } | Shape::Echo { in_flight: 1 } => {
                 let bound = Bound::AtMost(LIBRARY_P50);
                 Some(target(format!("p50 to {}", ratio.to), bound, ratio.p50?))
             }
-            Shape::Unary { .. } | Shape::Stream => {
+            Shape::Unary { .. } | Shape::Echo { .. } | Shape::Stream => {
                 let bound = Bound::AtLeast(LIBRARY_RATE);
                 Some(target(format!("rate to {}", ratio.to), bound, ratio.per_second))
             }

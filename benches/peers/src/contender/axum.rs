@@ -144,7 +144,7 @@ impl Client for Http1 {
         Box::pin(async move {
             match shape {
                 Shape::Unary { .. } => closed_loop(self, load).await,
-                Shape::Stream => Err(Failure::Control("streams nothing".to_owned())),
+                Shape::Echo { .. } | Shape::Stream => Err(Failure::Control("streams nothing".to_owned())),
             }
         })
     }
@@ -155,7 +155,7 @@ impl Client for Http2 {
         Box::pin(async move {
             match shape {
                 Shape::Unary { .. } => closed_loop(self, load).await,
-                Shape::Stream => Err(Failure::Control("streams nothing".to_owned())),
+                Shape::Echo { .. } | Shape::Stream => Err(Failure::Control("streams nothing".to_owned())),
             }
         })
     }

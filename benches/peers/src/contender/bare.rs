@@ -180,6 +180,7 @@ impl Client for BareClient {
         Box::pin(async move {
             match shape {
                 Shape::Unary { .. } => closed_loop(self, load).await,
+                Shape::Echo { .. } => Err(Failure::Control("echoes no streams".to_owned())),
                 Shape::Stream => self.stream(load).await,
             }
         })

@@ -90,7 +90,7 @@ impl<O: Outgoing, I: Incoming> Client for MessageClient<O, I> {
     fn run<'a>(&'a mut self, shape: Shape, load: &'a Load) -> Running<'a, Done> {
         Box::pin(async move {
             match shape {
-                Shape::Unary { .. } => unary(&mut self.echo, load).await,
+                Shape::Unary { .. } | Shape::Echo { .. } => unary(&mut self.echo, load).await,
                 Shape::Stream => stream(&mut self.sink, load).await,
             }
         })

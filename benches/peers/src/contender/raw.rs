@@ -136,8 +136,8 @@ impl<S: Stream> Client for RawClient<S> {
     fn run<'a>(&'a mut self, shape: Shape, load: &'a Load) -> Running<'a, Done> {
         Box::pin(async move {
             let done = match shape {
-                Shape::Unary { in_flight: 1 } => self.ping_pong(load).await,
-                Shape::Unary { .. } => self.pipeline(load).await,
+                Shape::Unary { in_flight: 1 } | Shape::Echo { in_flight: 1 } => self.ping_pong(load).await,
+                Shape::Unary { .. } | Shape::Echo { .. } => self.pipeline(load).await,
                 Shape::Stream => return self.stream(load).await,
             };
             done.map_err(Failure::io("echo"))

@@ -10,8 +10,11 @@ use bytes::Bytes;
 use valkyrie::security::time::UnixTime;
 use valkyrie::security::trust::FirstUse;
 use valkyrie::security::{Identity, Live, Security, Trust};
-use valkyrie::{AccessPolicy, Connection, Endpoint, Message, Method, PlainRule, Services};
+use valkyrie::{
+    AccessPolicy, Connection, Endpoint, Message, Method, PlainRule, RecvStream, SendStream, Services,
+};
 
+use super::messages::{self, Incoming, Outgoing};
 use super::{Client, Ready, Running};
 use crate::address::{Address, Site, Socket};
 use crate::failure::Failure;
@@ -23,6 +26,11 @@ use crate::scenario::Shape;
 pub(super) async fn serve(site: Site, ready: Ready, protection: Protection) -> Result<(), Failure> {
     let services = Services::builder()
         .unary(SERVICE, ECHO, |_, payload: Bytes| async move { Ok(payload) })
+        .stream(SERVICE, ECHO_STREAM, |_, send, recv| async move {
+            // A stream that broke off is the driver's to report.
+            let _ = messages::echo(&mut Sending(send), &mut Receiving::new(recv)).await;
+            Ok(())
+        })
         .stream(SERVICE, SINK, |_, mut send, mut recv| async move {
             let mut batch = Vec::with_capacity(BATCH);
             let mut count = 0_u64;
@@ -124,6 +132,7 @@ impl Client for ValkyrieClient {
         Box::pin(async move {
             match shape {
                 Shape::Unary { .. } => closed_loop(self, load).await,
+                Shape::Echo { .. } => self.echo(load).await,
                 Shape::Stream => self.stream(load).await,
             }
         })
@@ -131,6 +140,13 @@ impl Client for ValkyrieClient {
 }
 
 impl ValkyrieClient {
+    /// One stream each way, used as the libraries' own pipes are.
+    async fn echo(&mut self, load: &Load) -> Result<Done, Failure> {
+        let opened = self.connection.open((SERVICE, ECHO_STREAM)).await;
+        let (send, recv) = opened.map_err(Failure::of(NAME))?;
+        messages::unary(&mut (Sending(send), Receiving::new(recv)), load).await
+    }
+
     /// One stream; the one message that comes back is the number of those that arrived.
     async fn stream(&mut self, load: &Load) -> Result<Done, Failure> {
         let began = Instant::now();
@@ -171,9 +187,58 @@ impl ValkyrieClient {
     }
 }
 
+struct Sending(SendStream);
+
+impl Outgoing for Sending {
+    async fn send(&mut self, messages: &mut Vec<Bytes>) -> Result<(), Failure> {
+        if messages.len() == 1 {
+            for message in messages.drain(..) {
+                self.0.send(message).await.map_err(Failure::of(NAME))?;
+            }
+            return Ok(());
+        }
+        let mut waiting: VecDeque<_> = messages.drain(..).map(Message::data).collect();
+        while !waiting.is_empty() {
+            self.0.send_many(&mut waiting).await.map_err(Failure::of(NAME))?;
+        }
+        Ok(())
+    }
+}
+
+struct Receiving {
+    stream: RecvStream,
+    /// What was taken at once, the first of it last.
+    taken: Vec<Message>,
+}
+
+impl Receiving {
+    fn new(stream: RecvStream) -> Self {
+        Self {
+            stream,
+            taken: Vec::with_capacity(BATCH),
+        }
+    }
+}
+
+impl Incoming for Receiving {
+    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        if self.taken.is_empty() {
+            let received = self.stream.recv_many(&mut self.taken, BATCH).await;
+            received.map_err(Failure::of(NAME))?;
+            self.taken.reverse();
+        }
+        self.ready()
+    }
+
+    fn ready(&mut self) -> Result<Option<Bytes>, Failure> {
+        Ok(self.taken.pop().map(|message| message.payload))
+    }
+}
+
 const NAME: &str = "valkyrie";
 const SERVICE: &str = "bench";
 const ECHO: &str = "echo";
+const ECHO_STREAM: &str = "echo-stream";
 const SINK: &str = "sink";
 /// Messages handed over at once.
 const BATCH: usize = 256;

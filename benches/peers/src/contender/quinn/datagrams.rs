@@ -81,7 +81,7 @@ impl Client for DatagramClient {
     fn run<'a>(&'a mut self, shape: Shape, load: &'a Load) -> Running<'a, Done> {
         Box::pin(async move {
             match shape {
-                Shape::Unary { .. } => messages::unary(&mut self.echo, load).await,
+                Shape::Unary { .. } | Shape::Echo { .. } => messages::unary(&mut self.echo, load).await,
                 Shape::Stream => self.stream(load).await,
             }
         })

@@ -56,7 +56,7 @@ impl Client for Requests {
         Box::pin(async move {
             match shape {
                 Shape::Unary { .. } => closed_loop(self, load).await,
-                Shape::Stream => Err(Failure::Control("streams nothing".to_owned())),
+                Shape::Echo { .. } | Shape::Stream => Err(Failure::Control("streams nothing".to_owned())),
             }
         })
     }
