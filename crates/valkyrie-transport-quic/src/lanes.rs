@@ -3,12 +3,15 @@
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 
 use crate::error::QuicError;
+use crate::waiter::Waiter;
 
 /// One lane: both directions of one bidirectional stream.
 #[derive(Debug)]
 pub(crate) struct LaneStream {
     pub(crate) send: SendStream,
     pub(crate) recv: RecvStream,
+    /// Who reads it.
+    pub(crate) waiter: Waiter,
     /// Nothing more comes, and why.
     pub(crate) ended: Option<Ended>,
 }
@@ -36,6 +39,7 @@ pub(crate) async fn open(connection: &Connection) -> Result<LaneStreams, QuicErr
         lanes.push(LaneStream {
             send,
             recv,
+            waiter: Waiter::new(),
             ended: None,
         });
     }
@@ -60,6 +64,7 @@ pub(crate) async fn take(connection: &Connection) -> Result<LaneStreams, QuicErr
         lanes.push(LaneStream {
             send,
             recv,
+            waiter: Waiter::new(),
             ended: None,
         });
     }

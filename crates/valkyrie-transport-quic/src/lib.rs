@@ -34,6 +34,7 @@ mod listener;
 mod options;
 mod place;
 mod socket;
+mod waiter;
 
 pub use accept::{HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, RETRY_ABOVE, WAITING_LINKS_MAX};
 pub use config::{PACKET_BYTES_MAX, UDP_BUFFER_BYTES};

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use quinn::{Connection, ReadError, WriteError};
+use quinn::{Connection, ReadError, RecvStream, WriteError};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 use valkyrie_transport::tls::EXPORTER_LABEL;
@@ -159,7 +159,8 @@ impl Link for QuicLink {
             Some(Ended::Reset) => return Poll::Ready(Err(QuicError::WrongLanes.into())),
             None => {}
         }
-        match ready!(read(stream, cx, buf)) {
+        let LaneStream { recv, waiter, .. } = stream;
+        match ready!(waiter.poll(cx, |cx| read(recv, cx, buf))) {
             Ok(0) => {
                 stream.ended = Some(Ended::Finished);
                 Poll::Ready(Ok(0))
@@ -286,11 +287,11 @@ fn write(
 }
 
 /// Reads what is waiting into the spare room of `buf`, and makes room only when something is.
-fn read(stream: &mut LaneStream, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<Result<usize, ReadError>> {
+fn read(recv: &mut RecvStream, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<Result<usize, ReadError>> {
     let mut count = 0;
     if buf.capacity() - buf.len() < READ_SPARE_BYTES_MIN {
         // The library holds what has arrived already, and hands its first piece over without a buffer of ours.
-        let first = ready!(pin!(stream.recv.read_chunk(READ_SPARE_BYTES_MIN, true)).poll(cx))?;
+        let first = ready!(pin!(recv.read_chunk(READ_SPARE_BYTES_MIN, true)).poll(cx))?;
         let Some(first) = first else {
             return Poll::Ready(Ok(0));
         };
@@ -298,7 +299,7 @@ fn read(stream: &mut LaneStream, cx: &mut Context<'_>, buf: &mut BytesMut) -> Po
         buf.extend_from_slice(&first.bytes);
         count = first.bytes.len();
     }
-    let rest = pin!(stream.recv.read_buf(buf)).poll(cx);
+    let rest = pin!(recv.read_buf(buf)).poll(cx);
     match rest {
         Poll::Ready(Ok(more)) => Poll::Ready(Ok(count + more)),
         // Whatever it is, it will be said again.
