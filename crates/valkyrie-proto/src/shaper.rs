@@ -108,16 +108,21 @@ impl Shaper {
             .map_or(ByClass::default(), |member| member.grants)
     }
 
-    /// A member has sent this much of each class, and wants to send more in these. What it was granted and did not send is
-    /// others' again, so that a grant is for one batch; where it wants more it goes to the end of the line.
+    /// A member has sent this much of each class, and wants to send more in these. Where it has sent of what it was granted, or does not
+    /// want it any more, the rest is others' again, and where it wants more it goes to the end of the line. A grant that it has not
+    /// come to and still wants it keeps: a batch is for one lane, and may have been one of critical frames.
     pub fn settle(&mut self, now: Instant, key: MemberKey, sent: &ByClass, wants: &[bool; Class::COUNT]) {
         let Some(Some(member)) = self.members.get_mut(key.index()) else {
             return;
         };
-        let grants = core::mem::take(&mut member.grants);
+        let mut over = 0;
         for class in Class::ALL {
             let place = class.index();
-            if grants[place] > 0 {
+            if member.grants[place] > 0 {
+                if wants[place] && sent[place] == 0 {
+                    continue;
+                }
+                over += core::mem::take(&mut member.grants[place]);
                 self.granted[place] -= 1;
             }
             if wants[place] && class != Class::Critical && !core::mem::replace(&mut member.waits[place], true)
@@ -125,11 +130,10 @@ impl Shaper {
                 self.lines.push(class, 0, key.0);
             }
         }
-        let (mut sent_all, mut granted_all) = (0, 0);
+        let mut sent_all = 0;
         for class in Class::ALL {
             let place = class.index();
             sent_all += sent[place];
-            granted_all += grants[place];
             if class != Class::Critical && sent[place] > 0 {
                 let waiting = self.waiting();
                 self.lines.charge(class, sent[place], &self.shares, waiting);
@@ -138,7 +142,7 @@ impl Shaper {
         // Nobody is owed for a wire that was idle, but a timer that is late by a moment must not cost capacity.
         let floor = now.checked_sub(SLACK).unwrap_or(now);
         let free_at = self.free_at.max(floor) + self.time_of(sent_all);
-        self.free_at = free_at.checked_sub(self.time_of(granted_all)).unwrap_or(free_at);
+        self.free_at = free_at.checked_sub(self.time_of(over)).unwrap_or(free_at);
     }
 
     /// Gives the wire to the next member, if it is free and somebody waits.

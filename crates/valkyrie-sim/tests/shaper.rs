@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use valkyrie_proto::{
-    Batch, Class, Config, DelayTarget, Event, Extensions, Inbox, Limits, MemberKey, Message, Policy, Session,
-    Shaper, Shares, Side, StreamKey,
+    Batch, Class, Config, DelayTarget, Event, Extensions, Inbox, LaneSet, Limits, MemberKey, Message, Policy,
+    Session, Shaper, Shares, Side, StreamKey,
 };
 
 /// Bytes per second: 10 Mbit/s, of which a frame takes 13 ms.
@@ -21,18 +21,18 @@ const PACKET: usize = 1448;
 /// The link: what was written first arrives first, whoever wrote it.
 struct Wire {
     free_at: Instant,
-    under_way: VecDeque<(Instant, usize, Bytes)>,
+    under_way: VecDeque<(Instant, usize, u8, Bytes)>,
     carried: u64,
 }
 
 impl Wire {
-    fn write(&mut self, now: Instant, node: usize, batch: &mut Batch) {
+    fn write(&mut self, now: Instant, node: usize, lane: u8, batch: &mut Batch) {
         while batch.has_remaining() {
             let packet = batch.copy_to_bytes(batch.remaining().min(PACKET));
             let time = Duration::from_nanos(packet.len() as u64 * 1_000_000_000 / RATE);
             self.free_at = self.free_at.max(now) + time;
             self.carried += packet.len() as u64;
-            self.under_way.push_back((self.free_at, node, packet));
+            self.under_way.push_back((self.free_at, node, lane, packet));
         }
     }
 }
@@ -43,7 +43,8 @@ struct Node {
     member: MemberKey,
     streams: Vec<(Class, StreamKey)>,
     far: Vec<StreamKey>,
-    input: BytesMut,
+    /// What has arrived of a frame, by lane.
+    input: [BytesMut; Class::COUNT],
     /// When critical messages arrived.
     heard: Vec<Instant>,
 }
@@ -58,14 +59,7 @@ impl Node {
                 } else {
                     (&mut self.there, &mut self.here)
                 };
-                let mut batch = Batch::default();
-                from.poll_transmit(now, &mut batch, usize::MAX);
-                let mut bytes = BytesMut::new();
-                while batch.has_remaining() {
-                    let chunk = batch.copy_to_bytes(batch.remaining());
-                    bytes.extend_from_slice(&chunk);
-                }
-                to.handle_input(now, &mut bytes).expect("a session of ours");
+                hand_over(now, from, to);
             }
         }
         self.hear(now);
@@ -90,23 +84,15 @@ impl Node {
         while self.here.poll_event().is_some() {}
     }
 
-    fn arrive(&mut self, now: Instant, packet: &[u8]) {
-        self.input.extend_from_slice(packet);
+    fn arrive(&mut self, now: Instant, lane: u8, packet: &[u8]) {
+        let input = &mut self.input[usize::from(lane)];
+        input.extend_from_slice(packet);
         self.there
-            .handle_input(now, &mut self.input)
+            .handle_lane_input(now, lane, input)
             .expect("a session of ours");
         self.hear(now);
         // What comes back has a way of its own.
-        let mut batch = Batch::default();
-        self.there.poll_transmit(now, &mut batch, usize::MAX);
-        let mut bytes = BytesMut::new();
-        while batch.has_remaining() {
-            let chunk = batch.copy_to_bytes(batch.remaining());
-            bytes.extend_from_slice(&chunk);
-        }
-        self.here
-            .handle_input(now, &mut bytes)
-            .expect("a session of ours");
+        hand_over(now, &mut self.there, &mut self.here);
     }
 
     fn fill(&mut self) {
@@ -123,6 +109,20 @@ impl Node {
     }
 }
 
+/// Takes over all that one has to say to the other.
+fn hand_over(now: Instant, from: &mut Session, to: &mut Session) {
+    let mut batch = Batch::default();
+    while let Some(lane) = from.poll_transmit_lane(now, &mut batch, usize::MAX, LaneSet::ALL) {
+        let mut bytes = BytesMut::new();
+        while batch.has_remaining() {
+            let chunk = batch.copy_to_bytes(batch.remaining());
+            bytes.extend_from_slice(&chunk);
+        }
+        to.handle_lane_input(now, lane, &mut bytes)
+            .expect("a session of ours");
+    }
+}
+
 struct Fleet {
     begun: Instant,
     now: Instant,
@@ -132,7 +132,7 @@ struct Fleet {
 }
 
 impl Fleet {
-    fn new(shares: Shares, classes: &[Class]) -> Self {
+    fn new(shares: Shares, classes: &[Class], lanes: u8) -> Self {
         let now = Instant::now();
         let limits = Limits {
             window_system: 8 << 20,
@@ -160,9 +160,11 @@ impl Fleet {
                 member: shaper.join(),
                 streams: Vec::new(),
                 far: Vec::new(),
-                input: BytesMut::new(),
+                input: Default::default(),
                 heard: Vec::new(),
             };
+            node.here.set_lanes(lanes);
+            node.there.set_lanes(lanes);
             node.settle(now);
             for class in classes {
                 let opened = node
@@ -197,11 +199,14 @@ impl Fleet {
                 return;
             }
             let mut batch = Batch::default();
-            node.here.poll_transmit(self.now, &mut batch, 128 * 1024);
+            let lane = node
+                .here
+                .poll_transmit_lane(self.now, &mut batch, 128 * 1024, LaneSet::ALL);
             let (sent, wants) = (node.here.allowance_used(), node.here.wants_by_class());
             self.shaper.settle(self.now, node.member, &sent, &wants);
             while self.shaper.poll_grant(self.now).is_some() {}
-            self.wire.write(self.now, place, &mut batch);
+            self.wire
+                .write(self.now, place, lane.unwrap_or_default(), &mut batch);
             while node.here.poll_event().is_some() {}
         }
         panic!("a session wants to send and does not");
@@ -237,9 +242,10 @@ impl Fleet {
             }
             // What waits for a timer that is due already gets its turn at the next tick.
             self.now = next.max(self.now + Duration::from_micros(1));
-            while let Some((_, place, packet)) = self.wire.under_way.pop_front_if(|(at, ..)| *at <= self.now)
+            while let Some((_, place, lane, packet)) =
+                self.wire.under_way.pop_front_if(|(at, ..)| *at <= self.now)
             {
-                self.nodes[place].arrive(self.now, &packet);
+                self.nodes[place].arrive(self.now, lane, &packet);
             }
             if let Some((every, delays)) = &mut critical {
                 for heard in self.nodes[0].heard.drain(..) {
@@ -267,14 +273,20 @@ impl Fleet {
     }
 }
 
-/// Each class's part of what all sessions sent, in thousandths, and how far the sessions are apart within a class.
+/// Each class's part of what all sessions sent, in thousandths. Of each class every session has sent as much as the others.
 fn parts(shares: Shares, classes: &[Class]) -> Vec<f64> {
-    let mut fleet = Fleet::new(shares, classes);
+    let mut fleet = Fleet::new(shares, classes, 1);
+    measured(&mut fleet, classes, None)
+}
+
+/// [`parts`] of a fleet whose first session says something critical every so often.
+fn measured(fleet: &mut Fleet, classes: &[Class], critical: Option<Duration>) -> Vec<f64> {
     fleet.run_for(Duration::from_millis(500), true, None);
     let before: Vec<_> = classes.iter().map(|class| fleet.sent(*class)).collect();
     let carried = fleet.wire.carried;
     let time = Duration::from_secs(5);
-    fleet.run_for(time, true, None);
+    let mut delays = Vec::new();
+    fleet.run_for(time, true, critical.map(|every| (every, &mut delays)));
     let rate = (fleet.wire.carried - carried) as f64 / time.as_secs_f64();
     assert!(
         (0.97..1.01).contains(&(rate / RATE as f64)),
@@ -326,8 +338,46 @@ fn what_a_class_leaves_flows_down() {
 }
 
 #[test]
+fn one_that_has_something_critical_to_say_keeps_its_turn() {
+    let now = Instant::now();
+    let mut shaper = Shaper::new(RATE, Shares::default(), now);
+    let members = [shaper.join(), shaper.join()];
+    let (nothing, [mut critical, mut system]) = ([0; Class::COUNT], [[0; Class::COUNT]; 2]);
+    let mut wants = [false; Class::COUNT];
+    critical[Class::Critical.index()] = 64;
+    system[Class::System.index()] = 16 * 1024;
+    wants[Class::System.index()] = true;
+    for member in members {
+        shaper.settle(now, member, &nothing, &wants);
+    }
+    let mut turns = Vec::new();
+    for _ in 0..10 {
+        let at = shaper.poll_timeout().expect("both want to send");
+        let (member, _) = shaper.poll_grant(at).expect("it is time");
+        turns.push(member);
+        if member == members[0] {
+            // On a lane of its own, and so before what was granted.
+            shaper.settle(at, member, &critical, &wants);
+        }
+        shaper.settle(at, member, &system, &wants);
+    }
+    let in_turn: Vec<_> = members.into_iter().cycle().take(10).collect();
+    assert_eq!(turns, in_turn);
+}
+
+/// A batch is for one lane. What was granted for another while it was put together is not lost with it.
+#[test]
+fn what_goes_on_another_lane_costs_no_turn() {
+    for lanes in [1, 5] {
+        let mut fleet = Fleet::new(Shares::default(), &LADDER, lanes);
+        let found = measured(&mut fleet, &LADDER, Some(Duration::from_millis(3)));
+        assert_near(&found, &[800.0, 120.0, 32.0, 48.0]);
+    }
+}
+
+#[test]
 fn a_critical_message_waits_for_two_frames_of_all_the_others_at_most() {
-    let mut fleet = Fleet::new(Shares::default(), &[Class::Bulk, Class::Data]);
+    let mut fleet = Fleet::new(Shares::default(), &[Class::Bulk, Class::Data], 1);
     let mut delays = Vec::new();
     fleet.run_for(
         Duration::from_secs(20),
@@ -344,7 +394,7 @@ fn a_critical_message_waits_for_two_frames_of_all_the_others_at_most() {
 
 #[test]
 fn one_that_leaves_gives_its_turn_to_the_others() {
-    let mut fleet = Fleet::new(Shares::default(), &[Class::Bulk]);
+    let mut fleet = Fleet::new(Shares::default(), &[Class::Bulk], 1);
     fleet.run_for(Duration::from_millis(100), true, None);
     for node in &mut fleet.nodes[1..] {
         fleet.shaper.leave(fleet.now, node.member);
@@ -352,7 +402,7 @@ fn one_that_leaves_gives_its_turn_to_the_others() {
         node.here.lift_allowance();
     }
     fleet.nodes.truncate(1);
-    fleet.wire.under_way.retain(|(_, place, _)| *place == 0);
+    fleet.wire.under_way.retain(|(_, place, ..)| *place == 0);
     assert_eq!(fleet.shaper.members(), 1);
     let before = fleet.sent(Class::Bulk)[0];
     fleet.run_for(Duration::from_secs(1), true, None);

@@ -1,15 +1,18 @@
 //! The connection as the HTTP/2 library sees it: it gives what was read ahead, reads in portions, and tells whether the
-//! system takes more.
+//! system takes more, and how much it should.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use valkyrie_transport::Pace;
 
+use crate::options::{NOTSENT_LOWAT_BYTES, set_notsent_lowat};
 use crate::stream::Stream;
 
 /// What is known of the socket, for those who do not hold it. All of it is read and written by whoever is at the
@@ -22,11 +25,18 @@ pub(crate) struct Gauge {
     portion: AtomicUsize,
     /// A read stopped because the portion was eaten.
     more: AtomicBool,
+    /// What may wait in the system; 0 while it has not been measured.
+    bound: AtomicU32,
 }
 
 impl Gauge {
     pub(crate) fn is_blocked(&self) -> bool {
         self.blocked.load(Relaxed)
+    }
+
+    /// What may wait in the system, once it has been measured.
+    pub(crate) fn bound(&self) -> Option<u32> {
+        Some(self.bound.load(Relaxed)).filter(|&bytes| bytes > 0)
     }
 
     /// Allows `bytes` more to be read.
@@ -47,6 +57,7 @@ pub(crate) struct Io {
     /// What was read to find out what the peer speaks.
     ahead: BytesMut,
     gauge: Arc<Gauge>,
+    pace: Pace,
 }
 
 impl Io {
@@ -56,17 +67,31 @@ impl Io {
             blocked: AtomicBool::new(false),
             portion: AtomicUsize::new(usize::MAX),
             more: AtomicBool::new(false),
+            bound: AtomicU32::new(0),
         });
         let io = Self {
             stream,
             ahead,
             gauge: Arc::clone(&gauge),
+            pace: Pace::default(),
         };
         (io, gauge)
     }
 
-    fn note<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    /// Counts what the socket took, and when it is full bounds what it takes by what it carries.
+    fn note(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.gauge.blocked.store(written.is_pending(), Relaxed);
+        match &written {
+            Poll::Ready(Ok(bytes)) => self.pace.took(*bytes),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => {
+                if let Some(bytes) = self.pace.full(Instant::now(), NOTSENT_LOWAT_BYTES) {
+                    // It is no more than advice: a system that does not take it goes on with what it had.
+                    let _ = set_notsent_lowat(self.stream.tcp(), bytes);
+                    self.gauge.bound.store(bytes, Relaxed);
+                }
+            }
+        }
         written
     }
 }
@@ -120,8 +145,8 @@ impl AsyncWrite for Io {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
-        this.note(flushed)
+        let flushed = Pin::new(&mut this.stream).poll_flush(cx).map_ok(|()| 0);
+        this.note(flushed).map_ok(|_| ())
     }
 
     /// Says that no byte will come, and waits for the peer to say so too: a connection that is closed with bytes unread

@@ -99,6 +99,11 @@ impl Link for HttpLink {
         written
     }
 
+    fn batch_bytes(&self) -> Option<usize> {
+        let bytes = self.shared.bound()?;
+        Some(bytes as usize)
+    }
+
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.closed {
             return Poll::Ready(Ok(()));

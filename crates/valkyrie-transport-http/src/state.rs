@@ -56,6 +56,11 @@ impl Shared {
         })
     }
 
+    /// What may wait in the system, once it has been measured.
+    pub(crate) fn bound(&self) -> Option<u32> {
+        self.gauge.bound()
+    }
+
     /// Takes the connection into one's hands.
     pub(crate) fn hold(&self) -> Held<'_> {
         // Nothing panics while it is held; if it did, the connection is still one.

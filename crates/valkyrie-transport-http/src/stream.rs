@@ -16,6 +16,14 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
+    /// The socket.
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(tls) => tls.get_ref().0,
+        }
+    }
+
     /// The secret that both ends of the TLS connection have.
     pub(crate) fn channel_binding(&self) -> Option<[u8; 32]> {
         match self {

@@ -24,7 +24,6 @@ mod eyeballs;
 mod link;
 mod listener;
 mod options;
-mod pace;
 
 pub use dial::{DialFailure, DialFailures};
 pub use options::{

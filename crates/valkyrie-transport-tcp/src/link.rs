@@ -9,10 +9,9 @@ use std::time::Instant;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
-use valkyrie_transport::{Capabilities, Lane, Link, READ_SPARE_BYTES_MIN, reserve_for_read};
+use valkyrie_transport::{Capabilities, Lane, Link, Pace, READ_SPARE_BYTES_MIN, reserve_for_read};
 
 use crate::options::{SCHEME, TcpTransport, set_notsent_lowat};
-use crate::pace::Pace;
 
 #[derive(Debug)]
 pub(crate) struct TcpLink {

@@ -271,6 +271,11 @@ impl Link for WsLink {
         }
     }
 
+    fn batch_bytes(&self) -> Option<usize> {
+        let bytes = self.shared.lock().bound()?;
+        Some(bytes as usize)
+    }
+
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.closed {
             return Poll::Ready(Ok(()));

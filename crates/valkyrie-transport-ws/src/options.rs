@@ -107,9 +107,7 @@ impl WsTransport {
     /// Sets what links need of a connection, dialled or accepted.
     pub(crate) fn apply(stream: &TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        SockRef::from(stream).set_tcp_notsent_lowat(NOTSENT_LOWAT_BYTES)?;
-        Ok(())
+        set_notsent_lowat(stream, NOTSENT_LOWAT_BYTES)
     }
 }
 
@@ -142,6 +140,15 @@ impl Transport for WsTransport {
     }
 }
 
+/// Bounds what the system takes that it has not sent, where it can.
+pub(crate) fn set_notsent_lowat(stream: &TcpStream, bytes: u32) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    SockRef::from(stream).set_tcp_notsent_lowat(bytes)?;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = (stream, bytes);
+    Ok(())
+}
+
 /// The default time for a dial in all. A lost SYN is sent again after 1, 3 and 7 seconds; this gives it those chances.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -161,5 +168,6 @@ pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
 pub const HANDSHAKES_MAX: usize = 1024;
 
 /// The bound on bytes in the system that are not on the wire yet: what is there cannot be overtaken by urgent frames.
-/// It is one frame of a link, so that a writer is woken when there is room for a full one.
+/// It is one frame of a link, so that a writer is woken when there is room for a full one. Where the wire is slower the bound is what it
+/// carries in 2 ms ([`Pace`](valkyrie_transport::Pace)), and frames are no longer than that.
 pub const NOTSENT_LOWAT_BYTES: u32 = 128 * 1024;

@@ -36,6 +36,14 @@ impl Stream {
         }
     }
 
+    /// The socket.
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(tls) => tls.get_ref().0,
+        }
+    }
+
     /// The secret that both ends of the TLS connection have.
     pub(crate) fn channel_binding(&self) -> Option<[u8; 32]> {
         match self {

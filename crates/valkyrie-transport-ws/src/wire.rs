@@ -9,13 +9,16 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::AsyncWrite;
 use tokio::runtime::Handle;
+use valkyrie_transport::Pace;
 
 use crate::error::LinkFault;
 use crate::frame::{Control, Opcode, Side, append_frame};
+use crate::options::{NOTSENT_LOWAT_BYTES, set_notsent_lowat};
 use crate::stream::Stream;
 
 /// What the link and its pusher share.
@@ -35,6 +38,7 @@ impl Shared {
             writer: None,
             pusher: Pusher::None,
             pusher_waker: None,
+            pace: Pace::default(),
         })))
     }
 
@@ -79,6 +83,7 @@ pub(crate) struct Wire {
     pusher: Pusher,
     /// How to wake the pusher, whatever it waits for: a socket that is closed wakes nobody.
     pusher_waker: Option<Waker>,
+    pace: Pace,
 }
 
 /// How far our direction has come.
@@ -113,6 +118,11 @@ impl Wire {
     /// Whether everything is with the system, so that the next frame can go.
     fn is_clear(&self) -> bool {
         self.out.is_empty() && self.pong.is_none() && !self.unflushed
+    }
+
+    /// What may wait in the system, once it has been measured.
+    pub(crate) fn bound(&self) -> Option<u32> {
+        self.pace.bound()
     }
 
     pub(crate) fn end(&self) -> End {
@@ -209,6 +219,7 @@ impl Wire {
                 [only] => Pin::new(&mut *stream).poll_write(cx, only),
                 pieces => Pin::new(&mut *stream).poll_write_vectored(cx, pieces),
             };
+            note(&mut self.pace, stream, &taken);
             match taken {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(taken)) => IoSlice::advance_slices(&mut pieces, taken),
@@ -225,8 +236,11 @@ impl Wire {
         for piece in &*pieces {
             self.out.extend_from_slice(piece);
         }
-        match stream.poll_flushed(cx) {
-            Poll::Ready(flushed) => flushed?,
+        let flushed = stream.poll_flushed(cx).map_ok(|()| 0);
+        note(&mut self.pace, stream, &flushed);
+        match flushed {
+            Poll::Ready(Ok(_)) => {}
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Pending => self.unflushed = true,
         }
         Poll::Ready(Ok(!self.is_clear()))
@@ -239,7 +253,9 @@ impl Wire {
                 return Poll::Ready(Ok(()));
             };
             while !self.out.is_empty() {
-                let taken = ready!(Pin::new(&mut *stream).poll_write(cx, &self.out))?;
+                let taken = Pin::new(&mut *stream).poll_write(cx, &self.out);
+                note(&mut self.pace, stream, &taken);
+                let taken = ready!(taken)?;
                 if taken == 0 {
                     return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
                 }
@@ -252,7 +268,9 @@ impl Wire {
             }
             // What is idle owns no buffer.
             self.out = BytesMut::new();
-            ready!(stream.poll_flushed(cx))?;
+            let flushed = stream.poll_flushed(cx).map_ok(|()| 0);
+            note(&mut self.pace, stream, &flushed);
+            ready!(flushed)?;
             self.unflushed = false;
             return Poll::Ready(Ok(()));
         }
@@ -308,5 +326,19 @@ impl Wire {
             waker.wake();
         }
         stream
+    }
+}
+
+/// Counts what the socket took of a write, and when it is full bounds what it takes by what it carries.
+fn note(pace: &mut Pace, stream: &Stream, written: &Poll<io::Result<usize>>) {
+    match written {
+        Poll::Ready(Ok(bytes)) => pace.took(*bytes),
+        Poll::Ready(Err(_)) => {}
+        Poll::Pending => {
+            if let Some(bytes) = pace.full(Instant::now(), NOTSENT_LOWAT_BYTES) {
+                // It is no more than advice: a system that does not take it goes on with what it had.
+                let _ = set_notsent_lowat(stream.tcp(), bytes);
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! What this crate is not: it does no network I/O, reads no clock, spawns nothing and depends on no runtime. It does
 //! not retry, reconnect, fall back or encrypt, and neither does any transport; those live once, in the endpoint.
-//! The feature `tls` is for transports that run on TLS and want the same configuration of it.
+//! The feature `tls` is for transports that run on TLS and want the same configuration of it. [`Pace`] is for those that run over TCP.
 //!
 //! A new transport implements [`Transport`], [`Listener`] and [`Link`] in a crate of its own and runs the suite in
 //! `conformance` (feature `conformance`). There is no list of transports to edit.
@@ -22,6 +22,7 @@ mod link;
 mod listener;
 mod locator;
 pub mod mem;
+mod pace;
 mod transport;
 
 #[cfg(feature = "conformance")]
@@ -39,4 +40,5 @@ pub use error::{Action, Fault, TransportError};
 pub use link::{Lane, Link, NoSuchLane, READ_CHUNK_BYTES, READ_SPARE_BYTES_MIN, reserve_for_read};
 pub use listener::{Listener, accept};
 pub use locator::{HostPort, LOCATOR_BYTES_MAX, Locator, LocatorError, SCHEME_BYTES_MAX};
+pub use pace::{PACE_BYTES_MIN, PACE_TIME, Pace};
 pub use transport::{BoxFuture, Transport};

@@ -7,6 +7,9 @@
 #[allow(dead_code, reason = "shared with the example that measures")]
 #[path = "../examples/flow/delay.rs"]
 mod delay;
+#[allow(dead_code, reason = "shared with the examples that measure")]
+#[path = "../examples/support/ends.rs"]
+mod ends;
 #[allow(dead_code, reason = "shared with the example that measures")]
 #[path = "../examples/flow/measure.rs"]
 mod measure;
@@ -41,6 +44,9 @@ const SLOW: Network = Network {
     kbit: 20_000,
     ..measure_yield::NETWORK
 };
+
+/// Points that a class may be from what the policy gives it. Turns come to a few tenths.
+const POINTS: f64 = 1.0;
 
 /// What was measured, or nothing where the machine cannot.
 fn tested<T>(measured: Result<T, netns::Missing>) -> Option<T> {
@@ -126,15 +132,80 @@ fn several_connections_share_a_capacity_by_class() {
             return;
         };
         let [system, job, data, bulk] = run.shares();
-        let near = |got: f64, wanted: f64| (got - wanted).abs() <= 3.0;
+        let near = |got: f64, wanted: f64| (got - wanted).abs() <= POINTS;
         let (most, least) = run.parts();
-        // Data yields to bulk when delays grow, which they do when the machine is busy; and a connection that gets no processor has
-        // nothing to send.
+        // Data yields to bulk when delays grow, which they do when the machine is busy. All else the shaper decides, however slow that is.
         let right = near(system, 80.0)
             && near(job, 12.0)
             && near(data + bulk, 8.0)
-            && bulk >= 1.8
-            && most < 3.0 * least;
+            && bulk >= 4.8 - POINTS
+            && most < 1.1 * least;
         assert!(right, "{}", measure_shaper::table(&[run]));
     }
 }
+
+#[cfg(all(feature = "http", feature = "ws"))]
+#[test]
+fn a_link_over_tcp_finds_out_that_it_is_slow_and_prepares_less() {
+    use std::io::IoSlice;
+    use std::task::Poll;
+
+    use bytes::BytesMut;
+    use netns::End;
+    use tokio::sync::oneshot;
+    use valkyrie::transport::{Lane, Link, Locator, PACE_BYTES_MIN, Transport, accept};
+
+    for scheme in ["tcp", "ws", "http"] {
+        let Some(cable) = tested(SLOW.lay()) else { return };
+        let transport = || -> Box<dyn Transport> {
+            match scheme {
+                "tcp" => Box::new(valkyrie::TcpTransport::new()),
+                "ws" => Box::new(valkyrie::WsTransport::new()),
+                _ => Box::new(valkyrie::HttpTransport::new()),
+            }
+        };
+        let place: Locator = format!("{scheme}://{}:7000", cable.ipv4(End::Far))
+            .parse()
+            .expect("a locator");
+        let (ready, is_ready) = oneshot::channel();
+        let (listens, there) = (transport(), place.clone());
+        let far = cable.run_at(End::Far, async move {
+            let mut listener = listens.listen(&there).await.expect("it is free");
+            ready.send(()).expect("the dialler waits");
+            let mut link = accept(&mut *listener).await.expect("one comes");
+            let mut input = BytesMut::new();
+            loop {
+                input.clear();
+                let read = std::future::poll_fn(|cx| link.poll_read(cx, Lane::FIRST, &mut input)).await;
+                let Ok(1..) = read else { return };
+            }
+        });
+        let dials = transport();
+        let near = cable.run_at(End::Near, async move {
+            is_ready.await.expect("it listens");
+            let mut link: Box<dyn Link> = dials.dial(&place).await.expect("it answers");
+            let (block, mut sent) = ([0; 64 * 1024], 0);
+            std::future::poll_fn(|cx| {
+                loop {
+                    let bound = link.batch_bytes();
+                    if bound.is_some_and(|bytes| bytes <= 2 * PACE_BYTES_MIN as usize) || sent > SENT_MAX {
+                        return Poll::Ready(bound);
+                    }
+                    match link.poll_write(cx, Lane::FIRST, &[IoSlice::new(&block)]) {
+                        Poll::Ready(written) => sent += written.expect("it takes more"),
+                        Poll::Pending => return Poll::Pending,
+                    }
+                }
+            })
+            .await
+        });
+        let bound = near.result();
+        far.result();
+        let right = bound.is_some_and(|bytes| bytes <= 2 * PACE_BYTES_MIN as usize);
+        assert!(right, "{scheme}: {bound:?}, where 2 ms carry 5,000 bytes");
+    }
+}
+
+/// Three seconds' worth, in which it has to be found out.
+#[cfg(all(feature = "http", feature = "ws"))]
+const SENT_MAX: usize = 7_500_000;

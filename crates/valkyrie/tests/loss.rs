@@ -3,6 +3,9 @@
 //! This needs root, network namespaces and iptables. Where those are missing each test says so and ends.
 #![cfg(target_os = "linux")]
 
+#[allow(dead_code, reason = "shared with the examples that measure")]
+#[path = "../examples/support/ends.rs"]
+mod ends;
 #[allow(dead_code, reason = "shared with the example that measures")]
 #[path = "../examples/loss/measure.rs"]
 mod measure;

@@ -10,7 +10,7 @@ use crate::tools;
 pub(crate) fn run(context: &Context, name: &str, arguments: &[String]) -> Result<(), Failure> {
     ensure_network_tools(context);
     Shell::cargo(&context.root)
-        .args(["run", "--release", "-p", "valkyrie", "--features", "quic"])
+        .args(["run", "--release", "-p", "valkyrie", "--features", "full"])
         .args([
             "--example",
             name,

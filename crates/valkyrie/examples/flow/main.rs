@@ -2,15 +2,19 @@
 //!
 //! ```text
 //! cargo xtask flow
-//! cargo run --release -p valkyrie --features quic --example flow -- --seconds 5 --plot docs/book/flow.svg
+//! cargo run --release -p valkyrie --features full --example flow -- --seconds 5 --plot docs/book/flow.svg
 //! ```
 //!
 //! Network namespaces have a cable between them whose rate is limited (`tbf`). Data beside a TCP connection of somebody else's; one job stream
 //! over a long path; bulk that is too much; critical messages on a full link; several connections that know what the link carries.
-//! `--only yield,growth,drops,delay,shaper` names which. It needs root, `ip` and `tc`, and Linux.
+//! `--only yield,growth,drops,delay,shaper` names which, and `--over tcp,ws,http,quic` over what: without it TCP and QUIC. It needs root, `ip`
+//! and `tc`, and Linux.
 
 #[cfg(target_os = "linux")]
 mod delay;
+#[cfg(target_os = "linux")]
+#[path = "../support/ends.rs"]
+mod ends;
 #[cfg(target_os = "linux")]
 mod measure;
 #[cfg(target_os = "linux")]
@@ -94,7 +98,7 @@ fn measured(options: &Options) -> Result<Measured, netns::Missing> {
         let network = measure_yield::NETWORK;
         let alone = measure_yield::measure("tcp", None, network, seconds)?;
         measured.yields.push(alone);
-        for scheme in SCHEMES {
+        for scheme in options.schemes() {
             for class in [Class::Job, Class::Data] {
                 let run = measure_yield::measure(scheme, Some(class), network, seconds)?;
                 measured.yields.push(run);
@@ -102,7 +106,7 @@ fn measured(options: &Options) -> Result<Measured, netns::Missing> {
         }
     }
     if options.wants("growth") {
-        for scheme in SCHEMES {
+        for scheme in options.schemes() {
             for grows in [false, true] {
                 let network = measure_growth::NETWORK;
                 let run = measure_growth::measure(scheme, grows, network, seconds)?;
@@ -111,13 +115,17 @@ fn measured(options: &Options) -> Result<Measured, netns::Missing> {
         }
     }
     if options.wants("drops") {
-        for scheme in SCHEMES {
+        for scheme in options.schemes() {
             let run = measure_drops::measure(scheme, measure_yield::NETWORK, seconds)?;
             measured.drops.push(run);
         }
     }
     if options.wants("delay") {
-        for (scheme, control) in [("tcp", "cubic"), ("tcp", "bbr"), ("quic", "cubic")] {
+        let schemes = options.schemes();
+        for (scheme, control) in CONTROLS
+            .into_iter()
+            .filter(|(scheme, _)| schemes.contains(scheme))
+        {
             for load in [Load::Idle, Load::Full, Load::Shaped] {
                 let network = Network {
                     control,
@@ -130,7 +138,7 @@ fn measured(options: &Options) -> Result<Measured, netns::Missing> {
         }
     }
     if options.wants("shaper") {
-        for scheme in SCHEMES {
+        for scheme in options.schemes() {
             let run = measure_shaper::measure(scheme, measure_delay::NETWORK, seconds)?;
             measured.shapers.push(run);
         }
@@ -143,6 +151,7 @@ struct Options {
     seconds: u64,
     plot: Option<std::path::PathBuf>,
     only: Option<String>,
+    over: Option<String>,
 }
 
 #[cfg(target_os = "linux")]
@@ -152,6 +161,7 @@ impl Options {
             seconds: 5,
             plot: None,
             only: None,
+            over: None,
         };
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or(format!("{name} needs a value"))?;
@@ -162,9 +172,15 @@ impl Options {
                 }
                 "--plot" => options.plot = Some(value.into()),
                 "--only" => options.only = Some(value),
+                "--over" => {
+                    if let Some(unknown) = value.split(',').find(|name| !ALL_SCHEMES.contains(name)) {
+                        return Err(format!("{unknown} is none of {}", ALL_SCHEMES.join(", ")));
+                    }
+                    options.over = Some(value);
+                }
                 _ => {
                     return Err(format!(
-                        "there is no option {name}; there are --seconds, --plot and --only"
+                        "there is no option {name}; there are --seconds, --plot, --only and --over"
                     ));
                 }
             }
@@ -176,7 +192,31 @@ impl Options {
         let only = self.only.as_deref();
         only.is_none_or(|only| only.split(',').any(|wanted| wanted == name))
     }
+
+    /// Over what is measured.
+    fn schemes(&self) -> Vec<&'static str> {
+        let over = self.over.as_deref().unwrap_or(SCHEMES);
+        let is_named = |scheme: &&str| over.split(',').any(|name| name == *scheme);
+        ALL_SCHEMES.into_iter().filter(is_named).collect()
+    }
 }
 
+/// Over what is measured where nothing is said.
 #[cfg(target_os = "linux")]
-const SCHEMES: [&str; 2] = ["tcp", "quic"];
+const SCHEMES: &str = "tcp,quic";
+
+/// Over what can be measured, in the order of the tables.
+#[cfg(target_os = "linux")]
+const ALL_SCHEMES: [&str; 4] = ["tcp", "ws", "http", "quic"];
+
+/// What holds TCP back below each. QUIC has its own.
+#[cfg(target_os = "linux")]
+const CONTROLS: [(&str, &str); 7] = [
+    ("tcp", "cubic"),
+    ("tcp", "bbr"),
+    ("ws", "cubic"),
+    ("ws", "bbr"),
+    ("http", "cubic"),
+    ("http", "bbr"),
+    ("quic", "cubic"),
+];

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use valkyrie::Class;
 
+use crate::ends::Ends;
 use crate::measure::{
-    Arrived, BETWEEN, Delays, Ends, FRAGMENT_BYTES, Network, mbit, milliseconds, saturate, stamp,
+    Arrived, BETWEEN, Delays, FRAGMENT_BYTES, Network, mbit, milliseconds, saturate, stamp,
 };
 use crate::netns::Missing;
 
@@ -66,8 +67,8 @@ impl Run {
     /// The transport, and where it matters who decides what it may send.
     pub(crate) fn over(&self) -> String {
         match self.scheme {
-            "tcp" => format!("tcp, {}", self.control),
-            scheme => scheme.to_string(),
+            "quic" => self.scheme.to_string(),
+            scheme => format!("{scheme}, {}", self.control),
         }
     }
 }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use valkyrie::{Class, Services};
 
-use crate::measure::{BLOCK_BYTES, Ends, Network, lock};
+use crate::ends::{Ends, lock};
+use crate::measure::{BLOCK_BYTES, Network};
 use crate::netns::Missing;
 
 /// What came of one transport.

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use valkyrie::{Class, Locator};
 
 use crate::delay;
-use crate::measure::{Arrived, Ends, Network, TENTH, mbit, saturate};
+use crate::ends::Ends;
+use crate::measure::{Arrived, Network, TENTH, mbit, saturate};
 use crate::netns::{End, Missing};
 
 /// What came of one transport and kind of window.

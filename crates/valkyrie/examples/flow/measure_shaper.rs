@@ -6,18 +6,14 @@ use std::time::{Duration, Instant};
 
 use valkyrie::Class;
 
+use crate::ends::Ends;
 use crate::measure::{
-    Arrived, BETWEEN, Delays, Ends, FRAGMENT_BYTES, MARKS, Network, mbit, milliseconds, saturate, stamp,
+    Arrived, BETWEEN, Delays, FRAGMENT_BYTES, MARKS, Network, mbit, milliseconds, saturate, stamp,
 };
 use crate::netns::Missing;
 
-/// The classes that share a link, from the top, and what the policy gives each in percent.
-pub(crate) const CLASSES: [(Class, f64); 4] = [
-    (Class::System, 80.0),
-    (Class::Job, 12.0),
-    (Class::Data, 3.2),
-    (Class::Bulk, 4.8),
-];
+/// The classes that share a link, from the top.
+const CLASSES: [Class; 4] = [Class::System, Class::Job, Class::Data, Class::Bulk];
 
 /// What came of one transport.
 pub(crate) struct Run {
@@ -40,13 +36,6 @@ impl Run {
         std::array::from_fn(|class| {
             100.0 * self.bytes.iter().map(|bytes| bytes[class]).sum::<u64>() as f64 / all
         })
-    }
-
-    /// How many points any class is from what the policy gives it, at most.
-    pub(crate) fn farthest(&self) -> f64 {
-        let off = self.shares().into_iter().zip(CLASSES);
-        off.map(|(got, (_, wanted))| (got - wanted).abs())
-            .fold(0.0, f64::max)
     }
 
     /// How far any connection is from an even part of a class, at most, in fragments. Bulk is left out, which its sender offers and does not
@@ -118,7 +107,7 @@ pub(crate) fn measure(scheme: &'static str, network: Network, seconds: u64) -> R
         let mut connections = Vec::new();
         for mark in 0..MARKS {
             let connection = client.connect(&place).await.expect("it answers");
-            for (class, _) in CLASSES {
+            for class in CLASSES {
                 let streams = if mark == 0 { 4 } else { 1 };
                 saturate(&connection, class, streams, mark).await;
             }
@@ -126,7 +115,7 @@ pub(crate) fn measure(scheme: &'static str, network: Network, seconds: u64) -> R
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
         let now = |arrived: &Arc<Arrived>| -> [[u64; 4]; MARKS] {
-            std::array::from_fn(|mark| CLASSES.map(|(class, _)| arrived.of(mark, class)))
+            std::array::from_fn(|mark| CLASSES.map(|class| arrived.of(mark, class)))
         };
         let (begun, before) = (Instant::now(), now(&arrived));
         stamp(&connections[1], &arrived, messages).await;

@@ -11,7 +11,8 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::watch;
 use valkyrie::Class;
 
-use crate::measure::{Arrived, Ends, Network, TENTH, at, lock, mbit, milliseconds, saturate};
+use crate::ends::{Ends, at, lock};
+use crate::measure::{Arrived, Network, TENTH, mbit, milliseconds, saturate};
 use crate::netns::{Cable, End, Missing, Running};
 
 /// What came of one transport and class.
@@ -71,7 +72,7 @@ impl Run {
         Got {
             ours: mbit(tenths.clone().map(|tenth| tenth.ours).sum(), time),
             other: mbit(tenths.map(|tenth| tenth.other).sum(), time),
-            delay: at(&delays, 50),
+            delay: at(&delays, 500),
         }
     }
 }
@@ -177,7 +178,7 @@ impl Handle {
     fn delay(&self) -> Option<Duration> {
         let mut delays = std::mem::take(&mut *lock(&self.delays));
         delays.sort_unstable();
-        (!delays.is_empty()).then(|| at(&delays, 50))
+        (!delays.is_empty()).then(|| at(&delays, 500))
     }
 }
 

@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! cargo xtask loss
-//! cargo run --release -p valkyrie --features quic --example loss -- --rounds 3 --plot docs/book/loss.svg
+//! cargo run --release -p valkyrie --features full --example loss -- --rounds 3 --plot docs/book/loss.svg
 //! ```
 //!
 //! Two network namespaces have a cable between them whose rate is limited (`tbf`) and that drops packets at random both ways
 //! (`iptables -m statistic`). One end sends bulk without end, and every five milliseconds a small critical message and one of the
 //! job class, which are timed. It needs root, `ip`, `tc` and `iptables`, and Linux.
 
+#[cfg(target_os = "linux")]
+#[path = "../support/ends.rs"]
+mod ends;
 #[cfg(target_os = "linux")]
 mod measure;
 #[cfg(target_os = "linux")]

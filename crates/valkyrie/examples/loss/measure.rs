@@ -1,18 +1,16 @@
 //! One measurement: a connection between two namespaces, bulk that never ends, and small messages of two other classes
 //! that are timed.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
-use valkyrie::security::time::UnixTime;
-use valkyrie::security::trust::FirstUse;
-use valkyrie::security::{Identity, Live, Security, Trust};
-use valkyrie::{AccessPolicy, Class, Connection, EndpointBuilder, Locator, Method, Services};
+use valkyrie::{Class, Connection, Method, Services};
 
+use crate::ends::{Ends, at, lock};
 use crate::netns::{Cable, End, Missing};
 
 /// The network between the two.
@@ -83,54 +81,17 @@ impl Figures {
     }
 }
 
-/// The value that so many of a thousand do not exceed.
-fn at<T: Copy + Default>(sorted: &[T], permille: usize) -> T {
-    let place = (sorted.len() * permille).div_ceil(1000).saturating_sub(1);
-    sorted.get(place).copied().unwrap_or_default()
-}
-
 /// The classes whose messages are timed.
 pub(crate) const TIMED: [Class; 2] = [Class::Critical, Class::Job];
 
 /// Sends over `scheme` until `messages` of each timed class have arrived, beside as much bulk as there is room for.
 pub(crate) fn measure(cable: &Cable, scheme: &str, messages: usize) -> Figures {
-    let host = cable.ipv4(End::Far);
-    let place: Locator = format!("{scheme}://{host}:{PORT}").parse().expect("a locator");
     let arrived = Arc::new(Arrived::new());
-    let (ready, is_ready) = oneshot::channel();
-    let (over, is_over) = oneshot::channel::<()>();
-    let server = cable.run_at(End::Far, {
-        let (place, arrived) = (place.clone(), Arc::clone(&arrived));
-        async move {
-            let server = endpoint("receiver").services(arrived.services());
-            let server = server.build().expect("no mistake");
-            server.listen(&place).await.expect("it is free");
-            ready.send(()).expect("the dialler waits");
-            let _ = is_over.await;
-        }
-    });
-    let dialler = cable.run_at(End::Near, async move {
-        is_ready.await.expect("it listens");
-        let client = endpoint("sender").build().expect("no mistake");
+    let ends = Ends::new(cable, scheme, arrived.services());
+    ends.run(cable, move |client, place| async move {
         let connection = client.connect(&place).await.expect("it answers");
-        let figures = send(&connection, &arrived, messages).await;
-        let _ = over.send(());
-        figures
-    });
-    let figures = dialler.result();
-    server.result();
-    figures
-}
-
-/// An endpoint that trusts whom it meets, for a network that nobody else is on.
-fn endpoint(name: &str) -> EndpointBuilder {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    let identity = Identity::generate(name, UnixTime::from_secs(now.as_secs())).expect("random bytes");
-    let trust = Trust::default().with_first_use(FirstUse::Anywhere);
-    valkyrie::endpoint()
-        .security(Security::new(Live::new(identity), Live::new(trust)))
-        // Nobody is let into the critical class who is not named, unless everybody is.
-        .policy(AccessPolicy::allow_all())
+        send(&connection, &arrived, messages).await
+    })
 }
 
 async fn send(connection: &Connection, arrived: &Arrived, messages: usize) -> Figures {
@@ -239,12 +200,6 @@ impl Arrived {
         services.build().expect("no mistake")
     }
 }
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-const PORT: u16 = 7000;
 
 /// One bulk message, and how many are under way: 2 MiB, more than any window on the way.
 pub(crate) const BULK_BYTES: usize = 64 * 1024;
