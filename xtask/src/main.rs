@@ -49,7 +49,7 @@ fn main() -> ExitCode {
                 .collect();
             ci::run(&context, &steps, arguments.get_flag("fail-fast"))
         }
-        "peers" | "loss" | "shares" | "flow" => {
+        "peers" | "loss" | "shares" | "flow" | "flood" => {
             let rest: Vec<String> = arguments
                 .get_many::<String>("arguments")
                 .unwrap_or_default()
@@ -58,6 +58,7 @@ fn main() -> ExitCode {
             let measured = match name {
                 "peers" => steps::peers::run(&context, &rest),
                 "shares" => steps::peers::shares(&context, &rest),
+                "flood" => steps::loss::flood(&context, &rest),
                 _ => steps::loss::run(&context, name, &rest),
             };
             match measured {
@@ -82,7 +83,7 @@ fn main() -> ExitCode {
 fn command() -> Command {
     let names: Vec<&'static str> = steps::all().iter().map(|step| step.name).collect();
     let ci = Command::new("ci")
-        .about("Every step below but `peers`, `loss`, `shares` and `flow`, in order; a failing step does not hide the others")
+        .about("Every step below but `peers`, `loss`, `shares`, `flow` and `flood`, in order; a failing step does not hide the others")
         .arg(
             Arg::new("fail-fast")
                 .long("fail-fast")
@@ -114,6 +115,8 @@ fn command() -> Command {
         .about("Measure what each class gets of a full link, beside tonic and NATS, and draw it (benches/peers); needs root, so not part of `ci`");
     let flow = Command::new("flow")
         .about("Measure flow control by class on limited links, over quic and tcp, and draw it; needs root, so not part of `ci`");
+    let flood = Command::new("flood")
+        .about("Measure a server under floods of half-open connections, and those who come in meanwhile; needs root, so not part of `ci`");
     Command::new("cargo xtask")
         .about("The checks of this repository")
         .subcommand_required(true)
@@ -128,6 +131,7 @@ fn command() -> Command {
         .subcommand(measuring(loss))
         .subcommand(measuring(shares))
         .subcommand(measuring(flow))
+        .subcommand(measuring(flood))
 }
 
 #[cfg(test)]

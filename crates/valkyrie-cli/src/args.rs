@@ -11,6 +11,7 @@ use crate::call::CallArgs;
 use crate::completions::CompletionsArgs;
 use crate::decode::DecodeArgs;
 use crate::exit::EXIT_CODES_HELP;
+use crate::help;
 use crate::keys::KeysArgs;
 use crate::links::LinksArgs;
 use crate::out::ColorWhen;
@@ -70,7 +71,7 @@ impl Cli {
     /// Reads the command line. Where there is nothing to run, help or an error has been printed and the code is
     /// returned.
     pub(crate) fn parse_or_explain() -> Result<Self, ExitCode> {
-        let command = Self::command().color(color_of_help());
+        let command = help::flow(Self::command()).color(color_of_help());
         command
             .try_get_matches()
             .and_then(|matches| Self::from_arg_matches(&matches))

@@ -267,6 +267,7 @@ fn transport_exit(error: &TransportError, otherwise: Exit) -> Exit {
         TransportError::PermissionDenied { .. }
         | TransportError::AddressInUse { .. }
         | TransportError::AddressNotAvailable { .. } => Exit::Local,
+        TransportError::Untrusted { .. } => Exit::Distrust,
         error if error.fault() == Fault::Caller => Exit::Usage,
         error if error.fault() == Fault::Machine => Exit::Local,
         _ => otherwise,

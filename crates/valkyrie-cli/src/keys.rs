@@ -33,7 +33,7 @@ An authority of one's own, kept on a machine without a network:
   valkyrie keys export --request --output node.req          # on the node
   valkyrie keys sign node.req --role runner --valid 90d --output node.doc --identity ca
   valkyrie keys import node.doc                             # on the node
-  valkyrie keys trust ca/identity.doc                       # on whoever is to believe it")]
+  valkyrie keys trust ca/identity.doc                       # on the others")]
 pub(crate) struct KeysArgs {
     #[command(subcommand)]
     command: KeysCommand,

@@ -13,6 +13,7 @@ mod completions;
 mod decode;
 mod exit;
 mod fault;
+mod help;
 mod keys;
 mod links;
 mod net;

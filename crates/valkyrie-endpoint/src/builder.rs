@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -213,6 +214,7 @@ impl EndpointBuilder {
             gate: Arc::new(Gate::new(self.handshake_limits, clock::now())),
             acceptors: Arc::default(),
             greetings: Mutex::default(),
+            greeting: AtomicUsize::default(),
             greeted_all: Notify::new(),
         });
         let roster = Roster::new(self.connections_max, Arc::clone(&secure));

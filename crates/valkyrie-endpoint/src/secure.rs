@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::BytesMut;
@@ -124,6 +125,8 @@ pub(crate) struct Secure {
     pub(crate) acceptors: Arc<Acceptors>,
     /// The tasks of handshakes in progress, so that one that has to make way can be ended.
     pub(crate) greetings: Mutex<Greetings>,
+    /// How many of them hold a link, those among them that had to make way and have not been dropped yet.
+    pub(crate) greeting: AtomicUsize,
     /// Told when the last of them is over.
     pub(crate) greeted_all: Notify,
 }
@@ -209,10 +212,7 @@ impl Secure {
             // Its address opens too many. It is not told: that would cost more than it does.
             return;
         };
-        let greeting = Greeting {
-            secure: Arc::clone(secure),
-            id: let_in.id,
-        };
+        let greeting = Greeting::new(secure, let_in.id);
         let evicted = {
             let mut greetings = secure.greetings();
             greetings.insert(let_in.id, None);
@@ -227,6 +227,23 @@ impl Secure {
             // It is over already, or had to make way before it could be told.
             None => task.abort(),
         }
+    }
+
+    /// Ends the older handshakes in progress: this machine has run out of what links are made of.
+    pub(crate) fn make_room(&self) {
+        let ended = self.gate.shortage();
+        // Each takes itself out of the map when it is dropped, for which the lock has to be free.
+        let tasks: Vec<AbortHandle> = {
+            let mut greetings = self.greetings();
+            ended.iter().filter_map(|id| greetings.remove(id)?).collect()
+        };
+        tasks.iter().for_each(AbortHandle::abort);
+    }
+
+    /// Whether more handshakes that had to make way still hold their links than may.
+    pub(crate) fn are_too_many_ending(&self) -> bool {
+        let greeting = self.greeting.load(Ordering::Relaxed);
+        greeting > self.greetings().len() + ENDING_MAX
     }
 
     async fn greet_accepted(&self, mut link: Box<dyn Link>) -> Result<Greeted, HandshakeError> {
@@ -329,6 +346,14 @@ struct Greeting {
 }
 
 impl Greeting {
+    fn new(secure: &Arc<Secure>, id: HalfOpenId) -> Self {
+        secure.greeting.fetch_add(1, Ordering::Relaxed);
+        Self {
+            secure: Arc::clone(secure),
+            id,
+        }
+    }
+
     async fn run(self, link: Box<dyn Link>, endpoint: Weak<Inner>) {
         let greeted = self.secure.greet_accepted(link).await;
         if let (Ok(greeted), Some(endpoint)) = (greeted, endpoint.upgrade()) {
@@ -341,6 +366,7 @@ impl Greeting {
 
 impl Drop for Greeting {
     fn drop(&mut self) {
+        self.secure.greeting.fetch_sub(1, Ordering::Relaxed);
         self.secure.gate.done(self.id);
         let mut greetings = self.secure.greetings();
         greetings.remove(&self.id);
@@ -360,3 +386,6 @@ impl fmt::Debug for Secure {
             .finish_non_exhaustive()
     }
 }
+
+/// Handshakes that had to make way and still hold their links: no link is accepted above that.
+const ENDING_MAX: usize = 512;

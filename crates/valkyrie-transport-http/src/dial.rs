@@ -102,7 +102,10 @@ async fn secure(
             .connect(name, tcp)
             .await
             .map_err(|error| match certificate_refused(&error) {
-                Some(refused) => refuse(refused),
+                Some(refused) => TransportError::Untrusted {
+                    locator: locator.clone(),
+                    reason: refused.to_string(),
+                },
                 None => aborted(locator, OpenError::Tls(error)),
             })?;
     if tls.get_ref().1.alpn_protocol() != Some(b"h2") {

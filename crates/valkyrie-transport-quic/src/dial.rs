@@ -213,8 +213,7 @@ fn verdict(locator: &Locator, failures: Vec<Failure>) -> TransportError {
     let locator = locator.clone();
     match chosen {
         Some(Failure::Quic(QuicError::TurnedAway)) => TransportError::Busy { locator },
-        // It fails again until somebody changes the roots, the name or the certificate.
-        Some(Failure::Quic(error @ QuicError::CertificateRefused { .. })) => TransportError::Unusable {
+        Some(Failure::Quic(error @ QuicError::CertificateRefused { .. })) => TransportError::Untrusted {
             locator,
             reason: error.to_string(),
         },

@@ -121,7 +121,10 @@ impl Broker {
                     tls.connect(name, tcp)
                         .await
                         .map_err(|source| match certificate_refused(&source) {
-                            Some(refused) => refuse(refused),
+                            Some(refused) => TransportError::Untrusted {
+                                locator: place.locator.clone(),
+                                reason: refused.to_string(),
+                            },
                             None => TransportError::Aborted {
                                 locator: place.locator.clone(),
                                 source,

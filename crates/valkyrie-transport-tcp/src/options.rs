@@ -185,8 +185,9 @@ pub const KEEPALIVE: Keepalive = Keepalive {
 /// The default time for a dial in all. A lost SYN is sent again after 1, 3 and 7 seconds; this gives it those chances.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The default number of connections that may wait to be accepted. Fleets reconnect all at once after an outage.
-pub const BACKLOG: u32 = 1024;
+/// The default number of connections that may wait to be accepted. Fleets reconnect all at once after an outage, and a flood
+/// must not fill what an honest peer has to come through; Linux has no more by itself (`net.core.somaxconn`).
+pub const BACKLOG: u32 = 4096;
 
 /// How long one address is tried before the next is tried beside it: the value RFC 8305, section 5 recommends.
 pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);

@@ -100,7 +100,10 @@ async fn secure(
             .connect(name, tcp)
             .await
             .map_err(|error| match certificate_refused(&error) {
-                Some(refused) => refuse(refused),
+                Some(refused) => TransportError::Untrusted {
+                    locator: locator.clone(),
+                    reason: refused.to_string(),
+                },
                 None => aborted(locator, UpgradeError::Tls(error)),
             })?;
     Ok(Stream::Tls(Box::new(TlsStream::Client(tls))))

@@ -40,6 +40,15 @@ pub enum TransportError {
         /// What is wrong with it, and what to write instead.
         reason: String,
     },
+    /// Whoever answered shows a certificate that the caller's options do not take. It is no use to try again until somebody changes the
+    /// roots, the name or the certificate.
+    #[error("{locator} cannot be used: {reason}")]
+    Untrusted {
+        /// The locator.
+        locator: Locator,
+        /// What is wrong with the certificate.
+        reason: String,
+    },
     /// The host has no address.
     #[error("the name in {locator} has no address; check the spelling and the name service")]
     NameNotFound {
@@ -213,6 +222,7 @@ impl TransportError {
             Self::UnsupportedScheme { locator, .. }
             | Self::BadLocator { locator, .. }
             | Self::Unusable { locator, .. }
+            | Self::Untrusted { locator, .. }
             | Self::NameNotFound { locator, .. }
             | Self::Refused { locator, .. }
             | Self::AddressInUse { locator, .. }
@@ -234,6 +244,7 @@ impl TransportError {
             Self::UnsupportedScheme { .. }
             | Self::BadLocator { .. }
             | Self::Unusable { .. }
+            | Self::Untrusted { .. }
             | Self::AddressInUse { .. }
             | Self::AddressNotAvailable { .. }
             | Self::PermissionDenied { .. } => Fault::Caller,

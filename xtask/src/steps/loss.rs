@@ -1,5 +1,6 @@
 //! Measures over QUIC and over TCP, between network namespaces, and draws for the book: what loss in bulk does to the other classes, and
-//! how each class holds itself back. It takes some minutes of an idle machine and root, so `ci` leaves it out.
+//! how each class holds itself back; and, in a network namespace, what half-open floods do to a server. It takes some minutes of an idle
+//! machine and root, so `ci` leaves it out.
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -18,6 +19,15 @@ pub(crate) fn run(context: &Context, name: &str, arguments: &[String]) -> Result
             "--plot",
             &format!("docs/book/{name}.svg"),
         ])
+        .args(arguments)
+        .run()
+}
+
+/// Builds the example `flood` with optimisation and runs it with `arguments`. It draws nothing.
+pub(crate) fn flood(context: &Context, arguments: &[String]) -> Result<(), Failure> {
+    ensure_network_tools(context);
+    Shell::cargo(&context.root)
+        .args(["run", "--release", "-p", "valkyrie", "--example", "flood", "--"])
         .args(arguments)
         .run()
 }

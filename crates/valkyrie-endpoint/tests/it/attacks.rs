@@ -1,7 +1,8 @@
 //! Somebody in between, and strangers by the hundred: nothing they do runs a handler or keeps honest peers out.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use valkyrie_endpoint::{
@@ -11,7 +12,7 @@ use valkyrie_endpoint::{
 use valkyrie_security::SuiteId;
 use valkyrie_security::channel::{ChannelConfig, RekeyLimits};
 use valkyrie_transport::mem::MemTransport;
-use valkyrie_transport::{Link, Transport};
+use valkyrie_transport::{Action, BoxFuture, Link, Listener, Locator, Transport, TransportError};
 
 use crate::people::{Kept, Middle, Person, Way, clear_frames, until, who};
 use crate::support::within;
@@ -334,6 +335,101 @@ async fn strangers_who_only_begin_do_not_keep_honest_peers_out() {
     assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
     drop(strangers);
     until(|| server.security_stats().admission.half_open == 0).await;
+}
+
+/// Memory links whose listener says once that the machine is short, when it is told to.
+#[derive(Clone)]
+struct Short {
+    mem: MemTransport,
+    short: Arc<AtomicBool>,
+}
+
+struct ShortListener {
+    inner: Box<dyn Listener>,
+    short: Arc<AtomicBool>,
+}
+
+impl Transport for Short {
+    fn scheme(&self) -> &'static str {
+        self.mem.scheme()
+    }
+
+    fn dial<'a>(&'a self, locator: &'a Locator) -> BoxFuture<'a, Result<Box<dyn Link>, TransportError>> {
+        self.mem.dial(locator)
+    }
+
+    fn listen<'a>(
+        &'a self,
+        locator: &'a Locator,
+    ) -> BoxFuture<'a, Result<Box<dyn Listener>, TransportError>> {
+        Box::pin(async move {
+            let (inner, short) = (self.mem.listen(locator).await?, Arc::clone(&self.short));
+            Ok(Box::new(ShortListener { inner, short }) as Box<dyn Listener>)
+        })
+    }
+}
+
+impl Listener for ShortListener {
+    fn locator(&self) -> &Locator {
+        self.inner.locator()
+    }
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Result<Box<dyn Link>, TransportError>> {
+        if self.short.swap(false, Ordering::SeqCst) {
+            return Poll::Ready(Err(TransportError::Exhausted {
+                locator: self.locator().clone(),
+                action: Action::Accept,
+                source: std::io::Error::from_raw_os_error(24),
+            }));
+        }
+        self.inner.poll_accept(cx)
+    }
+}
+
+#[tokio::test]
+async fn strangers_make_way_where_the_machine_has_no_room_for_more_and_honest_peers_come_in() {
+    let mem = MemTransport::new();
+    let (ada, bob) = Person::friends("ada", "bob");
+    let short = Arc::new(AtomicBool::new(false));
+    let transport = Short {
+        mem: mem.clone(),
+        short: Arc::clone(&short),
+    };
+    let server = bob
+        .builder(transport)
+        .services(who(&Arc::default()))
+        .build()
+        .unwrap();
+    let place = server.listen("mem://attacked").await.unwrap();
+    let client = ada.endpoint(mem.clone(), Services::default());
+    let regular = within(client.connect(&place)).await.unwrap();
+    let mut strangers: Vec<Box<dyn Link>> = Vec::new();
+    for count in 1..=20 {
+        strangers.push(mem.dial(&place).await.unwrap());
+        until(|| server.security_stats().admission.half_open == count).await;
+    }
+    short.store(true, Ordering::SeqCst);
+    // The accept loop hears of the shortage when the next one comes, and goes on.
+    within(client.connect(&place)).await.unwrap();
+    let connection = within(client.connect(&place)).await.unwrap();
+    assert_eq!(server.security_stats().admission.shortages, 1);
+    assert_eq!(within(connection.call(("echo", "echo"), "x")).await.unwrap(), "x");
+    assert_eq!(within(regular.call(("echo", "echo"), "x")).await.unwrap(), "x");
+    let stats = server.security_stats().admission;
+    assert!(
+        (10..=11).contains(&stats.evicted) && stats.half_open <= 10,
+        "{stats:?}"
+    );
+    let mut said = bytes::BytesMut::new();
+    let lane = valkyrie_transport::Lane::FIRST;
+    let read = within(std::future::poll_fn(|cx| {
+        strangers[0].poll_read(cx, lane, &mut said)
+    }))
+    .await;
+    assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+    let newest = strangers.last_mut().unwrap();
+    let read = std::future::poll_fn(|cx| Poll::Ready(newest.poll_read(cx, lane, &mut said))).await;
+    assert!(read.is_pending(), "{read:?}");
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! Who may begin a handshake, and for whom this side computes one: the bounds on what strangers can cost.
 //!
 //! Three things are kept apart. A link that has been accepted takes a place in the *half-open* table; there are few,
-//! and the oldest makes way for the newest, so that whoever is quick gets through a flood of those who are not. An
+//! and the oldest makes way for the newest, so that whoever is quick gets through a flood of those who are not. There are
+//! fewer where the machine runs out of descriptors sooner. An
 //! *address* may open only so many links a second. A *computation*, the cost that matters, is permitted at a rate in total, and
 //! under load only to peers that have shown with a cookie that they receive at their address.
 //!
@@ -22,7 +23,7 @@ pub struct HandshakeLimits {
     pub per_address: Rate,
     /// Handshakes that are computed for all peers together.
     pub total: Rate,
-    /// Handshakes in progress; at 5 KiB each, 20 MiB.
+    /// Handshakes in progress. One that waits for a first message takes 5 KiB, one that is computed and waits for the rest up to 20 KiB: 80 MiB.
     pub half_open_max: usize,
     /// With more handshakes in progress than this, cookies are asked for.
     pub cookies_above: usize,
@@ -133,6 +134,8 @@ pub struct AdmissionStats {
     pub refused_by_address: u64,
     /// Handshakes in progress that made way for newer ones.
     pub evicted: u64,
+    /// Times that the machine was short of what a link takes, such as descriptors.
+    pub shortages: u64,
     /// First messages that were computed.
     pub computed: u64,
     /// First messages that were answered with a cookie.
@@ -154,6 +157,8 @@ pub(crate) struct Admission {
     total: Option<Instant>,
     addresses: Addresses,
     half_open: BTreeSet<HalfOpenId>,
+    /// How many of them the machine has shown to have room for, once it had none; `None` as long as it always had.
+    room: Option<usize>,
     next: u64,
     stats: AdmissionStats,
 }
@@ -165,6 +170,7 @@ impl Admission {
             total: None,
             addresses: Addresses::default(),
             half_open: BTreeSet::new(),
+            room: None,
             next: 0,
             stats: AdmissionStats::default(),
         }
@@ -182,7 +188,8 @@ impl Admission {
                 Refused { retry_after }
             })?;
         }
-        let evicted = if self.half_open.len() >= self.limits.half_open_max.max(1) {
+        let half_open_max = self.limits.half_open_max.min(self.room.unwrap_or(usize::MAX));
+        let evicted = if self.half_open.len() >= half_open_max.max(1) {
             self.half_open.pop_first()
         } else {
             None
@@ -219,9 +226,28 @@ impl Admission {
         }
     }
 
+    /// The machine could not take another link: the older half of the handshakes in progress is to be ended and their
+    /// links closed. Until none is left, no more than the other half are in progress at once: without that bound
+    /// strangers would use up what is given free at once, and every newcomer would wait for the next shortage to pass.
+    pub(crate) fn shortage(&mut self) -> BTreeSet<HalfOpenId> {
+        let ended = self.half_open.len().div_ceil(2);
+        let newer = match self.half_open.iter().nth(ended).copied() {
+            Some(oldest_kept) => self.half_open.split_off(&oldest_kept),
+            None => BTreeSet::new(),
+        };
+        let ended = std::mem::replace(&mut self.half_open, newer);
+        self.room = (!ended.is_empty()).then_some(self.half_open.len().max(1));
+        self.stats.shortages += 1;
+        self.stats.evicted += ended.len() as u64;
+        ended
+    }
+
     /// A handshake has come to its end, whichever. One that was evicted may say so too.
     pub(crate) fn done(&mut self, id: HalfOpenId) {
         self.half_open.remove(&id);
+        if self.half_open.is_empty() {
+            self.room = None;
+        }
     }
 
     /// What has been let in and what has not.

@@ -1,5 +1,6 @@
 //! What all handshakes of one acceptor share: who may begin, cookies, first messages that came before, and tickets.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -57,6 +58,11 @@ impl Gate {
                 evicted: opened.evicted,
             })
             .map_err(|refused| refused.retry_after)
+    }
+
+    /// The machine could not take another link. These handshakes are to make way, so that it can: their links are to be closed.
+    pub fn shortage(&self) -> BTreeSet<HalfOpenId> {
+        lock(&self.admission).shortage()
     }
 
     /// A handshake has come to its end, whichever.

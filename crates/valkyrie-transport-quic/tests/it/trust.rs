@@ -48,13 +48,13 @@ async fn a_certificate_of_another_root_or_name_is_refused() {
     let by_name = listen(&ours).await;
     // The certificate is for the name, and an address is dialled.
     let error = dial_error(&ours, by_name.locator()).await;
-    assert!(matches!(error, TransportError::Unusable { .. }), "{error:?}");
+    assert!(matches!(error, TransportError::Untrusted { .. }), "{error:?}");
     assert_eq!(error.fault(), Fault::Caller);
 
     let by_root = theirs.listen(&locator("quic://localhost:0")).await.unwrap();
     let port = by_root.locator().host_port().unwrap().port;
     let error = dial_error(&ours, &locator(&format!("quic://localhost:{port}"))).await;
-    assert!(matches!(error, TransportError::Unusable { .. }), "{error:?}");
+    assert!(matches!(error, TransportError::Untrusted { .. }), "{error:?}");
     assert!(error.to_string().contains("certificate"), "{error}");
 }
 

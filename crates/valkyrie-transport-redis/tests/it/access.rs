@@ -254,7 +254,7 @@ async fn tls_carries_links_and_a_bus_to_a_broker_that_is_verified() {
     std::fs::write(&other, stranger.cert.pem()).unwrap();
     let transport = RedisTransport::secure(Roots::File(other)).with_credentials("default", PASSWORD);
     let error = transport.dial(&at).await.err().unwrap();
-    assert!(matches!(error, TransportError::Unusable { .. }), "{error:?}");
+    assert!(matches!(error, TransportError::Untrusted { .. }), "{error:?}");
     let transport = RedisTransport::secure(Roots::Any).with_credentials("default", PASSWORD);
     let error = transport.dial(&at).await.err().unwrap();
     assert!(matches!(error, TransportError::Unusable { .. }), "{error:?}");

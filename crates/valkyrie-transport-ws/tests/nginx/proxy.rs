@@ -93,6 +93,10 @@ impl Drop for Nginx {
 }
 
 /// What documentation everywhere says about WebSocket behind nginx, and as little else as it starts with.
+///
+/// And one thing more: when its server is gone while the client still sends, nginx by itself reads on and throws away what it reads,
+/// for thirty seconds (`lingering_time`), before it hangs up. It does so where bytes of the client are waiting at that moment, so now and
+/// then. A writer learns of the end when that time is over, and a test would wait for it.
 fn configuration(folder: &Path, plain: u16, tls: u16, behind: u16) -> String {
     let folder = folder.display();
     let pass = format!(
@@ -112,6 +116,7 @@ fn configuration(folder: &Path, plain: u16, tls: u16, behind: u16) -> String {
         events {{ worker_connections 256; }}
         http {{
             access_log off;
+            lingering_close off;
             client_body_temp_path {folder}/body;
             proxy_temp_path {folder}/proxy;
             fastcgi_temp_path {folder}/fastcgi;

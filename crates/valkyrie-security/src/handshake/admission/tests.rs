@@ -330,3 +330,41 @@ fn addresses_with_nothing_against_them_are_forgotten_first() {
         admission.invariants();
     }
 }
+
+#[test]
+fn a_shortage_ends_the_older_half_and_leaves_room_for_no_more_until_all_are_over() {
+    let mut admission = admission(|limits| limits.half_open_max = 100);
+    let now = Instant::now();
+    let opened = |admission: &mut Admission| admission.opened(now, None).unwrap();
+    let ids: Vec<_> = (0..21).map(|_| opened(&mut admission).id).collect();
+    let ended = admission.shortage();
+    assert_eq!(Vec::from_iter(ended), ids[..11], "the older ones");
+    let stats = admission.stats();
+    assert_eq!((stats.shortages, stats.evicted, stats.half_open), (1, 11, 10));
+    let next = opened(&mut admission);
+    assert_eq!(next.evicted, Some(ids[11]), "there is room for ten");
+    // Those that are ended say so too, and it changes nothing.
+    ids.iter().for_each(|id| admission.done(*id));
+    assert_eq!(admission.stats().half_open, 1);
+    assert!((0..9).all(|_| opened(&mut admission).evicted.is_none()));
+    assert!(opened(&mut admission).evicted.is_some());
+    admission.invariants();
+    // Everything is over: there may be as many as before.
+    let all: Vec<_> = admission.half_open.iter().copied().collect();
+    all.iter().for_each(|id| admission.done(*id));
+    assert!((0..100).all(|_| opened(&mut admission).evicted.is_none()));
+    assert!(opened(&mut admission).evicted.is_some());
+}
+
+#[test]
+fn a_shortage_that_handshakes_are_not_to_blame_for_changes_nothing() {
+    let mut admission = admission(|limits| limits.half_open_max = 2);
+    assert!(admission.shortage().is_empty());
+    let now = Instant::now();
+    let evicted = [(); 3].map(|()| admission.opened(now, None).unwrap().evicted.is_some());
+    assert_eq!(evicted, [false, false, true]);
+    // The only one makes way as well: somebody has to.
+    assert_eq!(admission.shortage().len(), 1);
+    assert_eq!(admission.shortage().len(), 1);
+    assert_eq!(admission.stats().half_open, 0);
+}
