@@ -36,7 +36,8 @@ pub use probe::ProbeRules;
 pub use qos::{Idempotent, QosError, QosFault, QosHandle, QosPolicy, ServicePolicy};
 pub use quantile::Delays;
 pub use router::{
-    Leaving, PublishError, Route, RouteStats, RoutedCall, RoutedError, RoutedNotify, RoutedOpen, Routing,
-    StreamRouter, StreamRouterBuilder, Target, Watching, leave,
+    ContinuedError, ContinuedReplies, Leaving, Position, PublishError, Route, RouteStats, RoutedCall,
+    RoutedError, RoutedNotify, RoutedOpen, RoutedReplies, Routing, StreamRouter, StreamRouterBuilder, Target,
+    Watching, leave,
 };
 pub use table::{Aside, RouteError, Table, WAYS_MAX, Way, WayId};

@@ -5,14 +5,17 @@
 //! out.
 //!
 //! Read [`StreamRouter::route`] first. `service` is what is known of a target, `peer` a peer and its connection, `call` the loop
-//! of attempts.
+//! of attempts, `replies` a stream that goes from one peer to the next.
 
+mod attempt;
 mod call;
 mod error;
 mod health;
 mod leave;
 mod open;
+mod options;
 mod peer;
+mod replies;
 mod routing;
 mod service;
 mod target;
@@ -34,10 +37,11 @@ use valkyrie_registry::view::View;
 use valkyrie_transport::{Bus, Locator, TopicError};
 
 pub use call::RoutedCall;
-pub use error::RoutedError;
+pub use error::{ContinuedError, RoutedError};
 pub use health::Watching;
 pub use leave::{Leaving, leave};
 pub use open::{RoutedNotify, RoutedOpen};
+pub use replies::{ContinuedReplies, Position, RoutedReplies};
 pub use routing::Routing;
 pub use target::Target;
 pub use topics::PublishError;
@@ -244,10 +248,29 @@ impl Route {
         RoutedCall::new(self, method.to_method(), payload.into())
     }
 
-    /// Opens a stream to whoever is chosen. It stays with that peer, and outlives its links as the endpoint's sessions do.
+    /// Opens a stream to whoever is chosen. It stays with that peer, and outlives its links as the endpoint's sessions do; see
+    /// [`Route::replies`] for one that goes on elsewhere.
     pub fn open(&self, method: impl ToMethod) -> RoutedOpen<'_> {
         self.router.inner.follow_qos(&self.service);
         RoutedOpen::new(self, method.to_method())
+    }
+
+    /// Asks whoever is chosen for a stream of replies, which goes on at another peer when that one dies or drains: `position` says how to
+    /// ask for the rest, and the service has to honour it.
+    ///
+    /// ```no_run
+    /// # async fn example(orders: valkyrie_router::Route) -> Result<(), valkyrie_router::ContinuedError> {
+    /// let after = |received: u64| received.to_be_bytes().to_vec().into();
+    /// let mut replies = orders.replies(("orders", "history"), after).await?;
+    /// while let Some(reply) = replies.recv().await? {
+    ///     // Each once and in order, from however many nodes.
+    /// #   drop(reply);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn replies(&self, method: impl ToMethod, position: impl Position + 'static) -> RoutedReplies<'_> {
+        self.router.inner.follow_qos(&self.service);
+        RoutedReplies::new(self, method.to_method(), Box::new(position))
     }
 
     /// Sends a message that has no answer to whoever is chosen.
@@ -282,6 +305,7 @@ impl Route {
             over_budget: read(&counters.over_budget),
             unfit: read(&counters.unfit),
             ejected: read(&counters.ejected),
+            moves: read(&counters.moves),
             p95: self.service.delays.p95(),
         }
     }
@@ -293,7 +317,7 @@ impl Route {
 pub struct RouteStats {
     /// Calls, each counted once however often it was sent.
     pub calls: u64,
-    /// Calls sent again after a failure.
+    /// Calls, and streams of replies, sent again after a failure.
     pub retries: u64,
     /// Calls sent to a second peer because the first was slow.
     pub hedges: u64,
@@ -305,6 +329,8 @@ pub struct RouteStats {
     pub unfit: u64,
     /// Peers that were left alone because they stood out from the others.
     pub ejected: u64,
+    /// Streams of replies that were opened anew after they had been open.
+    pub moves: u64,
     /// What nineteen of twenty answers lately kept below.
     pub p95: Option<Duration>,
 }

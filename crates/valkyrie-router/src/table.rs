@@ -159,6 +159,12 @@ impl<P> Table<P> {
         self.entry(id).map(|entry| &entry.way)
     }
 
+    /// The first way to a peer of which this holds. It looks at all of them.
+    pub(crate) fn find(&self, is_it: impl Fn(&P) -> bool) -> Option<WayId> {
+        let at = self.ways.iter().position(|entry| is_it(&entry.way.peer))?;
+        u32::try_from(at).ok().map(WayId)
+    }
+
     /// The load of a way.
     pub fn load(&self, id: WayId) -> Option<&Arc<Load>> {
         self.entry(id).map(|entry| &entry.load)

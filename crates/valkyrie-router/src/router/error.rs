@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use valkyrie_endpoint::{CallError, ConnectError, MethodError, NotifyError, OpenError, Processed};
+use valkyrie_endpoint::{
+    CallError, ConnectError, Failure, MethodError, NotifyError, OpenError, Processed, RecvError,
+};
 use valkyrie_transport::Locator;
 
 use crate::{RouteError, Unfit};
@@ -56,6 +58,15 @@ pub enum RoutedError {
         #[source]
         source: OpenError,
     },
+    /// A stream of replies broke off, or was refused before the first of them.
+    #[error("{locator}: {source}")]
+    Stream {
+        /// Where.
+        locator: Locator,
+        /// What happened.
+        #[source]
+        source: RecvError,
+    },
     /// The notification was not sent.
     #[error("{locator}: {source}")]
     Notify {
@@ -75,6 +86,11 @@ impl RoutedError {
     pub fn processed(&self) -> Processed {
         match self {
             Self::Call { source, .. } => source.processed(),
+            Self::Stream {
+                source: RecvError::Reset(_),
+                ..
+            } => Processed::No,
+            Self::Stream { .. } => Processed::Unknown,
             _ => Processed::No,
         }
     }
@@ -93,6 +109,8 @@ impl RoutedError {
             Self::Notify { source, .. } => {
                 matches!(source, NotifyError::NotSent(refusal) if is_passing(refusal))
             }
+            // Whoever asked for the replies knows whether they may be asked for again.
+            Self::Stream { .. } => self.processed() == Processed::No,
             Self::Unfit { .. } | Self::Method(_) => false,
         }
     }
@@ -106,6 +124,43 @@ impl RoutedError {
             _ => self.is_safe_to_retry(),
         }
     }
+}
+
+/// Why a stream of replies has ended before its end. What was handed on before stays: each reply once and in order, as far as the service
+/// honours the position.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ContinuedError {
+    /// The service ended it with a failure, which is an answer: no other node was asked.
+    #[error("{locator} ended the stream of replies: {failure}")]
+    Failed {
+        /// The node that did.
+        locator: Locator,
+        /// What it says.
+        failure: Failure,
+    },
+    /// The time for the whole was over before the replies were.
+    #[error("the caller's deadline passed before the stream of replies had ended")]
+    DeadlineExceeded,
+    /// It broke off, and as many further attempts as the routing allows brought nothing new.
+    #[error("the stream of replies broke off, and {retries} further attempts brought nothing new: {last}")]
+    NoProgress {
+        /// How many there were.
+        retries: u32,
+        /// What came of the last.
+        #[source]
+        last: RoutedError,
+    },
+    /// It broke off while so many messages failed that the budget had no retry for it, for as long as it may wait.
+    #[error("the stream of replies broke off, and there is no budget to go on elsewhere: {last}")]
+    OverBudget {
+        /// Why it broke off.
+        #[source]
+        last: RoutedError,
+    },
+    /// There was nowhere to open it, at first or for what was left of it.
+    #[error("there is nowhere to open the stream of replies: {0}")]
+    NotOpened(#[source] RoutedError),
 }
 
 fn is_passing(refusal: &valkyrie_endpoint::Refusal) -> bool {

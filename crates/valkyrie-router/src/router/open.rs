@@ -3,17 +3,16 @@
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use bytes::Bytes;
-use valkyrie_endpoint::{Connection, Method, MethodError, Priority, RecvStream, SendStream};
-use valkyrie_frame::Class;
+use valkyrie_endpoint::{Connection, Method, MethodError, OpenError, RecvStream, SendStream};
 
+use super::attempt::Tried;
 use super::error::RoutedError;
+use super::options::{Options, options};
 use super::peer::Peer;
-use super::service::Counters;
 use super::{Route, now};
-use crate::{Needs, RouteError};
 
 /// A stream that is opened when it is awaited.
 #[must_use = "a stream is opened when it is awaited"]
@@ -21,10 +20,7 @@ use crate::{Needs, RouteError};
 pub struct RoutedOpen<'a> {
     route: &'a Route,
     method: Result<Method, MethodError>,
-    needs: Needs,
-    priority: Option<Priority>,
-    timeout: Option<Duration>,
-    key: Option<Bytes>,
+    options: Options,
     payload: Bytes,
 }
 
@@ -33,43 +29,13 @@ impl<'a> RoutedOpen<'a> {
         Self {
             route,
             method,
-            needs: Needs::of(route.service.routing().class),
-            priority: None,
-            timeout: None,
-            key: None,
+            options: Options::new(&route.service.routing()),
             payload: Bytes::new(),
         }
     }
 
-    /// The class of service of the stream. The critical class has none.
-    pub fn class(mut self, class: Class) -> Self {
-        self.needs = Needs::of(class);
-        self
-    }
-
-    /// What the link has to be able to do, the class included.
-    pub fn needs(mut self, needs: Needs) -> Self {
-        self.needs = needs;
-        self
-    }
-
-    /// Its priority within the class.
-    pub fn priority(mut self, priority: Priority) -> Self {
-        self.priority = Some(priority);
-        self
-    }
-
-    /// How long the whole stream may take.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// What it is about; see [`RoutedCall::key`](super::RoutedCall::key).
-    pub fn key(mut self, key: impl Into<Bytes>) -> Self {
-        self.key = Some(key.into());
-        self
-    }
+    options!(message);
+    options!(timed);
 
     /// Bytes that go with the opening itself, at most 4 KiB.
     pub fn payload(mut self, payload: impl Into<Bytes>) -> Self {
@@ -83,29 +49,18 @@ impl<'a> RoutedOpen<'a> {
     /// [`RoutedError`]; nothing was sent.
     pub async fn send(self) -> Result<(SendStream, RecvStream), RoutedError> {
         let method = self.method.clone()?;
-        let open = async |connection: Connection, peer: &Peer| {
-            let mut open = connection
-                .open(&method)
-                .class(self.needs.class())
-                .payload(self.payload.clone());
-            if let Some(priority) = self.priority {
-                open = open.priority(priority);
-            }
-            if let Some(timeout) = self.timeout {
-                open = open.timeout(timeout);
-            }
-            open.await.map_err(|source| RoutedError::Open {
+        let deadline = self.options.deadline(now());
+        let tried = Tried::default();
+        loop {
+            let (connection, peer) = self.route.reach(&self.options, deadline, &tried).await?;
+            let opened = self
+                .options
+                .open(&connection, &method, deadline, self.payload.clone());
+            let opened = opened.await.map_err(|source| RoutedError::Open {
                 locator: peer.locator(),
                 source,
-            })
-        };
-        let mut tried = Vec::new();
-        loop {
-            let (connection, peer) = self
-                .route
-                .connection(self.key.as_deref(), &self.needs, &mut tried)
-                .await?;
-            match open(connection, &peer).await {
+            });
+            match opened {
                 Err(error) if error.is_for_another_peer() && self.route.may_go_on(&tried) => {}
                 done => return done,
             }
@@ -129,9 +84,7 @@ pub struct RoutedNotify<'a> {
     route: &'a Route,
     method: Result<Method, MethodError>,
     payload: Bytes,
-    needs: Needs,
-    priority: Option<Priority>,
-    key: Option<Bytes>,
+    options: Options,
 }
 
 impl<'a> RoutedNotify<'a> {
@@ -140,29 +93,11 @@ impl<'a> RoutedNotify<'a> {
             route,
             method,
             payload,
-            needs: Needs::of(route.service.routing().class),
-            priority: None,
-            key: None,
+            options: Options::new(&route.service.routing()),
         }
     }
 
-    /// The class of service it travels in.
-    pub fn class(mut self, class: Class) -> Self {
-        self.needs = Needs::of(class);
-        self
-    }
-
-    /// Its priority within the class.
-    pub fn priority(mut self, priority: Priority) -> Self {
-        self.priority = Some(priority);
-        self
-    }
-
-    /// What it is about; see [`RoutedCall::key`](super::RoutedCall::key).
-    pub fn key(mut self, key: impl Into<Bytes>) -> Self {
-        self.key = Some(key.into());
-        self
-    }
+    options!(message);
 
     /// Sends it: ready once it is queued.
     ///
@@ -170,16 +105,13 @@ impl<'a> RoutedNotify<'a> {
     /// [`RoutedError`]; nothing was sent.
     pub async fn send(self) -> Result<(), RoutedError> {
         let method = self.method.clone()?;
-        let mut tried = Vec::new();
+        let tried = Tried::default();
         loop {
-            let (connection, peer) = self
-                .route
-                .connection(self.key.as_deref(), &self.needs, &mut tried)
-                .await?;
+            let (connection, peer) = self.route.reach(&self.options, None, &tried).await?;
             let mut notify = connection
                 .notify(&method, self.payload.clone())
-                .class(self.needs.class());
-            if let Some(priority) = self.priority {
+                .class(self.options.needs.class());
+            if let Some(priority) = self.options.priority {
                 notify = notify.priority(priority);
             }
             let sent = notify.await.map_err(|source| RoutedError::Notify {
@@ -203,44 +135,53 @@ impl<'a> IntoFuture for RoutedNotify<'a> {
     }
 }
 
-impl Route {
-    /// A connection to a peer that is not among those tried, which it joins. Peers that cannot be reached are passed over.
-    async fn connection(
+impl Options {
+    /// Opens a stream on a connection, with what is left of the time.
+    pub(super) async fn open(
         &self,
-        key: Option<&[u8]>,
-        needs: &Needs,
-        tried: &mut Vec<Arc<Peer>>,
+        connection: &Connection,
+        method: &Method,
+        deadline: Option<Instant>,
+        payload: Bytes,
+    ) -> Result<(SendStream, RecvStream), OpenError> {
+        let mut open = connection.open(method).class(self.needs.class()).payload(payload);
+        if let Some(priority) = self.priority {
+            open = open.priority(priority);
+        }
+        if let Some(trace) = &self.trace {
+            open = open.trace_context(trace);
+        }
+        if let Some(deadline) = deadline {
+            open = open.timeout(deadline.saturating_duration_since(now()));
+        }
+        open.await
+    }
+}
+
+impl Route {
+    /// A connection to a peer that is not among those tried, which it joins. Peers that cannot be reached are passed over, and nobody is
+    /// waited for.
+    async fn reach(
+        &self,
+        options: &Options,
+        deadline: Option<Instant>,
+        tried: &Tried,
     ) -> Result<(Connection, Arc<Peer>), RoutedError> {
-        let service = &*self.service;
         let mut failure = None;
         loop {
-            let (table, id, peer) = match service.choose(key, needs, now(), tried) {
+            let chosen = match self.choose(options, tried, now()).await {
                 Ok(chosen) => chosen,
-                Err(RouteError::AllTried) => {
-                    return Err(failure.unwrap_or_else(|| RouteError::AllTried.into()));
-                }
                 Err(error) => return Err(failure.unwrap_or_else(|| error.into())),
             };
-            tried.push(Arc::clone(&peer));
-            let age = service.routing().connection_age;
-            match peer.connection(&self.router.inner.endpoint, needs, age).await {
-                Ok(connection) => return Ok((connection, peer)),
-                Err(error) => {
-                    match &error {
-                        RoutedError::Unfit { .. } => Counters::add(&service.counters.unfit, 1),
-                        RoutedError::Connect { .. } => {
-                            table.failed(id, now());
-                        }
-                        _ => {}
-                    }
-                    failure = Some(error);
-                }
+            match self.connect(&chosen, options, deadline).await {
+                Ok(connection) => return Ok((connection, chosen.peer)),
+                Err(error) => failure = Some(error),
             }
         }
     }
 
     /// Whether there is somebody left to try, and a budget for it.
-    fn may_go_on(&self, tried: &[Arc<Peer>]) -> bool {
+    fn may_go_on(&self, tried: &Tried) -> bool {
         tried.len() < self.peers().min(1 + self.service.routing().retries as usize)
             && self.service.budget.may_retry(now())
     }

@@ -67,6 +67,7 @@ pub(crate) struct Counters {
     pub(crate) over_budget: AtomicU64,
     pub(crate) unfit: AtomicU64,
     pub(crate) ejected: AtomicU64,
+    pub(crate) moves: AtomicU64,
 }
 
 impl Counters {

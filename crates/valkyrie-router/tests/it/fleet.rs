@@ -1,7 +1,7 @@
 //! Nodes that register and answer as they are told, and a router among them. Nodes take virtual time to answer: every test here has
 //! `start_paused = true`.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -11,14 +11,19 @@ use valkyrie_endpoint::security::identity::{Identity, SigningKey};
 use valkyrie_endpoint::security::provider::StaticKey;
 use valkyrie_endpoint::security::trust::FirstUse;
 use valkyrie_endpoint::security::{Live, Trust, UnixTime};
-use valkyrie_endpoint::{AccessPolicy, Endpoint, ErrorCode, Failure, Security, Services};
+use valkyrie_endpoint::{
+    AccessPolicy, Context, Endpoint, EndpointBuilder, ErrorCode, Failure, RecvStream, Security, SendStream,
+    Services,
+};
 use valkyrie_registry::agent::{Capacity, Description, Service, Status, Version, Word};
 use valkyrie_registry::directory::Directory;
 use valkyrie_registry::ledger::Bounds;
 use valkyrie_registry::{MemStore, Registrar, Registration, Store, View};
 use valkyrie_router::{Routing, StreamRouter, StreamRouterBuilder};
-use valkyrie_transport::Locator;
 use valkyrie_transport::mem::MemTransport;
+use valkyrie_transport::{Locator, Transport};
+
+use crate::breakable::Breaker;
 
 /// What a node does with a call.
 #[derive(Clone)]
@@ -38,6 +43,46 @@ pub(crate) enum Behaviour {
     Dies,
     /// How long the caller still waits, in milliseconds.
     Remaining,
+    /// Gives replies of a stream up to this one and then none, for as long as somebody waits.
+    Stops(u64),
+    /// Ends a stream in this way after so many replies.
+    FailsAfter(u64, Failure),
+    /// Closes the connection after so many replies of a stream.
+    DiesAfter(u64),
+}
+
+/// How many replies there are to `orders/history`, which are their numbers from 1.
+pub(crate) const HISTORY: u64 = 10_000;
+
+/// What the streams of a node come to.
+#[derive(Default)]
+pub(crate) struct Streams {
+    /// Begun so far.
+    pub(crate) begun: AtomicU32,
+    /// Under way now.
+    pub(crate) running: AtomicU32,
+    /// Replies given to all of them.
+    pub(crate) replies: AtomicU64,
+    /// Told when one ends.
+    pub(crate) ended: Notify,
+    /// How long the last one's caller waited when it began.
+    pub(crate) remaining: Mutex<Option<Duration>>,
+}
+
+impl Streams {
+    pub(crate) fn begun(&self) -> u32 {
+        self.begun.load(Ordering::SeqCst)
+    }
+}
+
+/// A stream that is under way, until its handler is gone.
+struct UnderWay(Arc<Streams>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+        self.0.ended.notify_one();
+    }
 }
 
 pub(crate) struct Fleet {
@@ -54,6 +99,9 @@ pub(crate) struct Node {
     pub(crate) behaviour: Arc<Mutex<Behaviour>>,
     /// Told with every call that arrives.
     pub(crate) called: Arc<Notify>,
+    pub(crate) streams: Arc<Streams>,
+    /// Breaks its links.
+    pub(crate) breaker: Breaker,
 }
 
 pub(crate) fn word(text: &str) -> Word {
@@ -69,7 +117,7 @@ pub(crate) fn failure(code: ErrorCode) -> Failure {
 }
 
 /// An identity, and its signing key once more.
-fn identity(name: &str) -> (Identity, Arc<SigningKey>) {
+pub(crate) fn identity(name: &str) -> (Identity, Arc<SigningKey>) {
     let again = |key: &SigningKey| {
         SigningKey::from_seeds(key.ed25519_seed(), key.ml_dsa_65_seed().map(|seed| &**seed)).unwrap()
     };
@@ -78,10 +126,10 @@ fn identity(name: &str) -> (Identity, Arc<SigningKey>) {
     (identity, Arc::new(key))
 }
 
-fn endpoint(mem: &MemTransport, identity: Identity) -> valkyrie_endpoint::EndpointBuilder {
+pub(crate) fn endpoint(transport: impl Transport, identity: Identity) -> EndpointBuilder {
     let trust = Trust::default().with_first_use(FirstUse::Local);
     Endpoint::builder()
-        .transport(mem.clone())
+        .transport(transport)
         .security(Security::new(Live::new(identity), Live::new(trust)))
         .on_first_use(|_| {})
         .policy(AccessPolicy::allow_authenticated())
@@ -91,7 +139,7 @@ async fn behave(
     name: &str,
     number: u32,
     behaviour: &Mutex<Behaviour>,
-    context: &valkyrie_endpoint::Context,
+    context: &Context,
 ) -> Result<Bytes, Failure> {
     let name = Bytes::copy_from_slice(name.as_bytes());
     let act = behaviour.lock().unwrap().clone();
@@ -118,7 +166,58 @@ async fn behave(
             let left = context.remaining().map_or(u128::MAX, |left| left.as_millis());
             Ok(Bytes::from(left.to_string()))
         }
+        Behaviour::Stops(_) | Behaviour::FailsAfter(..) | Behaviour::DiesAfter(_) => Ok(name),
     }
+}
+
+/// Gives what comes after the number that is asked for, each padded to the bytes that are asked for.
+pub(crate) async fn history(
+    context: Context,
+    mut send: SendStream,
+    mut recv: RecvStream,
+    streams: Arc<Streams>,
+    behaviour: Arc<Mutex<Behaviour>>,
+) -> Result<(), Failure> {
+    streams.begun.fetch_add(1, Ordering::SeqCst);
+    streams.running.fetch_add(1, Ordering::SeqCst);
+    *streams.remaining.lock().unwrap() = context.remaining();
+    let _under_way = UnderWay(Arc::clone(&streams));
+    let request = recv.recv().await?.map_or(Bytes::new(), |message| message.payload);
+    let (Some(after), Some(bytes)) = (word_at(&request, 0), word_at(&request, 8)) else {
+        return Err(Failure::new(ErrorCode::INVALID_ARGUMENT, "not two numbers"));
+    };
+    for number in after + 1..=HISTORY {
+        let act = behaviour.lock().unwrap().clone();
+        match act {
+            Behaviour::Fails(failure) => return Err(failure),
+            Behaviour::FailsAfter(last, failure) if number > last => {
+                // A reset overtakes what was not read; by then all was.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                return Err(failure);
+            }
+            Behaviour::Stops(last) if number > last => std::future::pending().await,
+            Behaviour::DiesAfter(replies) if number > after + replies => {
+                // What was given has gone out by then.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                context.connection().close();
+                std::future::pending().await
+            }
+            Behaviour::Dies => {
+                context.connection().close();
+                std::future::pending().await
+            }
+            _ => {}
+        }
+        let mut reply = number.to_be_bytes().to_vec();
+        reply.resize(reply.len().max(bytes as usize), 0);
+        send.send(Bytes::from(reply)).await?;
+        streams.replies.fetch_add(1, Ordering::SeqCst);
+    }
+    Ok(())
+}
+
+pub(crate) fn word_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
 impl Fleet {
@@ -143,7 +242,9 @@ impl Fleet {
         let calls = Arc::new(AtomicU32::new(0));
         let behaviour = Arc::new(Mutex::new(Behaviour::Answers));
         let called = Arc::new(Notify::new());
+        let (streams, breaker) = (Arc::<Streams>::default(), Breaker::default());
         let services = {
+            let (counted, acts) = (Arc::clone(&streams), Arc::clone(&behaviour));
             let (calls, behaviour, called) =
                 (Arc::clone(&calls), Arc::clone(&behaviour), Arc::clone(&called));
             let name = name.to_owned();
@@ -163,10 +264,16 @@ impl Fleet {
                     }
                     Ok(())
                 })
+                .stream("orders", "history", move |context, send, recv| {
+                    history(context, send, recv, Arc::clone(&counted), Arc::clone(&acts))
+                })
                 .build()
                 .unwrap()
         };
-        let endpoint = endpoint(&self.mem, identity).services(services).build().unwrap();
+        let endpoint = endpoint(breaker.over(self.mem.clone()), identity)
+            .services(services)
+            .build()
+            .unwrap();
         let place: Locator = endpoint.listen(&*format!("mem://{name}")).await.unwrap();
         let description = change(
             Description::new(word(name))
@@ -187,6 +294,8 @@ impl Fleet {
             calls,
             behaviour,
             called,
+            streams,
+            breaker,
         }
     }
 
@@ -196,6 +305,14 @@ impl Fleet {
     }
 
     pub(crate) async fn builder(&self) -> StreamRouterBuilder {
+        self.builder_with(|endpoint| endpoint).await
+    }
+
+    /// One that dials with an endpoint that is built otherwise.
+    pub(crate) async fn builder_with(
+        &self,
+        change: impl FnOnce(EndpointBuilder) -> EndpointBuilder,
+    ) -> StreamRouterBuilder {
         let view = Arc::new(View::follow(
             Arc::clone(&self.store),
             Directory::new(word("test")),
@@ -203,7 +320,8 @@ impl Fleet {
         ));
         view.wait_for(|progress| progress.listed).await.unwrap();
         let (identity, _) = identity("router");
-        StreamRouter::builder(endpoint(&self.mem, identity).build().unwrap()).view(view)
+        let endpoint = change(endpoint(self.mem.clone(), identity));
+        StreamRouter::builder(endpoint.build().unwrap()).view(view)
     }
 }
 
@@ -214,6 +332,17 @@ impl Node {
 
     pub(crate) fn calls(&self) -> u32 {
         self.calls.load(Ordering::SeqCst)
+    }
+
+    /// Its process is gone, and its links with it: nobody is told. Its registration stays.
+    pub(crate) async fn dies(&self) {
+        self.breaker.break_all();
+        self.endpoint.drain(Duration::ZERO).await;
+    }
+
+    /// It has died or drained, and its lease has ended.
+    pub(crate) async fn is_forgotten(self) {
+        self.registrar.deregister(self.registration).await.unwrap();
     }
 
     /// Says in the registry that it takes nothing new.
