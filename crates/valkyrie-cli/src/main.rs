@@ -15,6 +15,7 @@ mod exit;
 mod fault;
 mod keys;
 mod links;
+mod membership;
 mod net;
 mod out;
 mod picture;
