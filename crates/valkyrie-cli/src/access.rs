@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use valkyrie::security::identity::Fingerprint;
+use valkyrie::security::identity::{Fingerprint, SigningKey};
 use valkyrie::security::trust::{FirstUse, KnownPeer, UnknownPeer};
 use valkyrie::security::{Identity, Live, Security, UnixTime};
 use valkyrie_keystore::{Changes, Home, Keystore, KeystoreError, Made, NewIdentity, Passphrase};
@@ -106,6 +106,17 @@ impl Access {
     /// The files.
     pub(crate) fn keystore(&self) -> &Keystore {
         &self.keystore
+    }
+
+    /// The key that the identity in the files signs with.
+    pub(crate) fn signing_key(&self) -> Result<Arc<SigningKey>, CliError> {
+        let identity = self.keystore.identity().load();
+        let local = |why: &str| CliError::new(Exit::Local, why.to_owned());
+        let key = identity
+            .signing_key()
+            .ok_or_else(|| local("this identity has no key to sign with"))?;
+        let copy = SigningKey::from_seeds(key.ed25519_seed(), key.ml_dsa_65_seed().map(|seed| &**seed));
+        copy.map(Arc::new).map_err(|error| local(&error.to_string()))
     }
 
     /// Identity and trust as an endpoint takes them.

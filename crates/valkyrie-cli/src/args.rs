@@ -28,7 +28,7 @@ use valkyrie_rustci::command::CiArgs;
 /// Locators say where: tcp://host:port, quic://host:port, auto://host:port (QUIC where it gets through, else TCP),
 /// ws://host:port/path, wss://host:port/path, uds:///absolute/path, and on Linux uds://@name.
 #[derive(Parser, Debug)]
-#[command(name = "valkyrie", version, styles = STYLES, after_help = EXIT_CODES_HELP)]
+#[command(name = "valkyrie", version, long_version = LONG_VERSION, styles = STYLES, after_help = EXIT_CODES_HELP)]
 pub(crate) struct Cli {
     /// Results as JSON on standard output, one value a line; errors as JSON on standard error.
     #[arg(long, global = true, help_heading = "Output")]
@@ -48,6 +48,12 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
+
+/// The version, and what the licence of a library wants to be told with the program: docs/decisions/0027-swim-membership.md.
+const LONG_VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\nIt contains foca, unchanged, under the Mozilla Public License 2.0; its source is at https://crates.io/crates/foca"
+);
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {

@@ -204,6 +204,8 @@ impl From<StoreError> for CliError {
             StoreError::Unknown(_) => {
                 Self::new(Exit::Unreachable, message).hint("`valkyrie registry ls` says what is there now")
             }
+            StoreError::ReadOnly(_) => Self::new(Exit::Failed, message)
+                .hint("a node becomes a member with `valkyrie serve --swim --join LOCATOR`, and who fails is taken out by the others"),
             StoreError::Denied(_) => Self::new(Exit::Failed, message).hint(
                 "everybody writes what is their own; more is for whom the registry's policy gives registry-operator, \
                  and without a policy for the registry's own identity",

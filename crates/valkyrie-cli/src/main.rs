@@ -16,6 +16,7 @@ mod fault;
 mod help;
 mod keys;
 mod links;
+mod membership;
 mod net;
 mod out;
 mod picture;

@@ -1,6 +1,6 @@
 //! `valkyrie registry`: a registry to serve, and everything that one can be asked.
 
-mod agent;
+pub(crate) mod agent;
 mod put;
 mod remove;
 mod serve;
@@ -34,6 +34,7 @@ identity that it shows to those who dial it, and is gone when it stops.
 
 Examples:
   valkyrie registry serve --listen tcp://[::]:7400 --data /var/lib/valkyrie
+  valkyrie registry serve --listen tcp://10.0.0.2:7400 --swim --join tcp://10.0.0.1:7400
   export VALKYRIE_REGISTRY=tcp://registry.example.org:7400
   valkyrie registry put web-1 tcp://10.0.0.1:7000 --service orders@1.4.0,tier=gold
   valkyrie registry ls --service orders --version '>=1.2, <2' --labels 'tier in (gold, platinum)'

@@ -20,6 +20,7 @@ pub(crate) use self::services::ProcessReport;
 use self::services::State;
 use crate::access::Access;
 use crate::exit::{CliError, Exit};
+use crate::membership::{SwimArgs, follow, open_policy};
 use crate::net;
 use crate::out::{Notes, Out};
 use crate::rules::{PolicyFile, QosFile};
@@ -39,13 +40,14 @@ A second one ends it at once.
 
 Without --policy any peer that proves an identity, known or not, may use echo, health and describe in the classes
 job, data and bulk, and who shows this node's own identity may ask for its links. With one, peers from elsewhere have to be trusted (`valkyrie keys trust`), and may do what the policy
-says. Policy, quality of service, trust, revocations and the identity are read again when their files change, and on SIGHUP.
+says. With --swim they may be members of the same fleet as well and read who is here, with a policy by the services `swim` and `registry`. Policy, quality of service, trust, revocations and the identity are read again when their files change, and on SIGHUP.
 
 Examples:
   valkyrie serve --listen tcp://127.0.0.1:7000
   valkyrie serve --listen quic://[::]:7000 --listen tcp://[::]:7000 --listen ws://[::]:7001/
   valkyrie serve --listen tcp://[::]:7000 --policy policy.toml --qos qos.toml
   valkyrie serve --listen tcp://127.0.0.1:7000 --gateway http://127.0.0.1:8080
+  valkyrie serve --listen tcp://10.0.0.2:7000 --swim --join tcp://10.0.0.1:7000
   valkyrie serve --listen wss://[::]:7001/ --gateway https://[::]:8443 --tls-cert chain.pem --tls-key key.pem \
     --web-origin https://app.example.org
   valkyrie serve --listen tcp://[::]:7000 --listen uds:///run/valkyrie.sock --uds-mode 660")]
@@ -66,6 +68,9 @@ pub(crate) struct ServeArgs {
 
     #[command(flatten)]
     show: ShowArgs,
+
+    #[command(flatten)]
+    membership: SwimArgs,
 
     /// How long the connections may take to end once the program is asked to.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
@@ -110,6 +115,9 @@ pub(crate) struct ServeArgs {
     audit: AuditFileArgs,
 }
 
+/// What anybody may call where no policy says otherwise, and what a member says that it offers.
+const OFFERED: [&str; 3] = ["echo", "health", "describe"];
+
 pub(crate) fn parse_mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
         Ok(mode) if mode <= 0o777 => Ok(mode),
@@ -119,6 +127,7 @@ pub(crate) fn parse_mode(text: &str) -> Result<u32, String> {
 
 /// Runs the command.
 pub(crate) fn run(args: &ServeArgs, out: &mut Out, notes: Notes) -> Result<(), CliError> {
+    args.membership.check(&args.listen)?;
     let threads = args.threads.map_or_else(net::cores, usize::from);
     let policy = args.policy.as_deref().map(PolicyFile::open).transpose()?;
     let qos = args.qos.as_deref().map(QosFile::open).transpose()?;
@@ -145,10 +154,15 @@ async fn serve(
         begun: Instant::now(),
         endpoint: OnceLock::new(),
     });
-    let services = services::build(&state)
+    let (services, candidate) = args.membership.serve(services::builder(&state));
+    let services = services
+        .build()
         .map_err(|error| CliError::new(Exit::Local, format!("the services cannot be served: {error}")))?;
     let handle = PolicyHandle::new(match (&policy, args.plain) {
         (Some(file), _) => file.rules(),
+        (None, false) if args.membership.is_asked() => {
+            open_policy(access.keystore().document().fingerprint(), &OFFERED)?
+        }
         (None, false) => AccessPolicy::diagnostics_of(access.keystore().document().fingerprint()),
         (None, true) => AccessPolicy::allow_all(),
     });
@@ -182,23 +196,32 @@ async fn serve(
         })
         .build()?;
     let _ = state.endpoint.set(endpoint.clone());
+    let mut places = Vec::new();
     for locator in &args.listen {
         let bound = endpoint.listen(locator).await?;
         if out.is_json() {
             out.json(&json!({"event": "listening", "locator": bound.as_str()}))?;
         } else {
             let paint = out.paint();
-            out.line(format_args!("listening on {}", paint.bold(bound)))?;
+            out.line(format_args!("listening on {}", paint.bold(&bound)))?;
             out.flush()?;
         }
+        places.push(bound);
     }
     let gateways = Gateways::begin(args, services, handle.clone(), &certificates, &trail, out).await?;
+    let mut member = candidate
+        .map(|candidate| candidate.join(&args.membership, &access, &endpoint, &places, &OFFERED))
+        .transpose()?;
     let watch = Watch::new(access, policy, handle, notes);
     let watch = watch.dividing(qos, endpoint.clone());
     let watch = watch.recording(trail.clone()).on_hangup();
     tokio::select! {
         _ = signals.next() => {}
         failed = watch.run() => match failed? {},
+        failed = follow(member.as_mut(), out, notes) => match failed? {},
+    }
+    if let Some(member) = member {
+        member.leave(notes).await;
     }
     let ending = tokio::spawn(gateways.end());
     let drained = drain(args.drain_timeout, &endpoint, &mut signals, out, notes).await;

@@ -36,6 +36,7 @@ pub(crate) fn to_failure(error: StoreError) -> Failure {
         StoreError::Unknown(text) => Failure::new(ErrorCode::LINK_LOST, text),
         StoreError::Broken(text) => Failure::new(ErrorCode::INTERNAL, text),
         StoreError::Denied(text) => Failure::new(ErrorCode::PERMISSION_DENIED, text),
+        StoreError::ReadOnly(text) => Failure::new(ErrorCode::UNIMPLEMENTED, text),
         // What has numbers in it has been answered before this.
         StoreError::Refused(error) => Failure::new(ErrorCode::INVALID_ARGUMENT, error.to_string()),
         other => Failure::new(ErrorCode::INTERNAL, other.to_string()),
@@ -53,6 +54,7 @@ pub(crate) fn of_failure(failure: Failure, effect: Effect) -> StoreError {
         | ErrorCode::OVERLOADED
         | ErrorCode::RESOURCE_EXHAUSTED => StoreError::Unavailable(text),
         ErrorCode::INTERNAL => StoreError::Broken(text),
+        ErrorCode::UNIMPLEMENTED if effect == Effect::Writes => StoreError::ReadOnly(text),
         ErrorCode::NOT_FOUND
         | ErrorCode::UNIMPLEMENTED
         | ErrorCode::INVALID_ARGUMENT
@@ -123,6 +125,7 @@ mod tests {
             StoreError::Unknown(text()),
             StoreError::Broken(text()),
             StoreError::Denied(text()),
+            StoreError::ReadOnly(text()),
         ] {
             assert_eq!(of_failure(to_failure(error.clone()), Effect::Writes), error);
         }

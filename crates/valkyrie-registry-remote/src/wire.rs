@@ -3,23 +3,21 @@
 //! One thing that is said has one encoding, everything is bounded before memory is taken for it, and nothing may follow. This module
 //! knows no connection. Read [`Request`] first, then [`Reply`].
 
-mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod message;
 mod parts;
-mod primitives;
 mod reply;
 mod request;
 #[cfg(test)]
 mod tests;
 
-pub use self::error::WireError;
 pub use self::message::{ListMessage, WatchEnd, WatchMessage};
 pub use self::reply::{Full, Refused, Reply};
 pub use self::request::{KEEP_ALIVE_IDS_MAX, Method, Request};
 
 use valkyrie_registry::store::TXN_BYTES_MAX;
+pub use valkyrie_registry::wire::WireError;
 
 /// The service that lets peers read, and write what is their own.
 pub const SERVICE: &str = "registry";

@@ -57,6 +57,22 @@ impl Default for SwimConfig {
 }
 
 impl SwimConfig {
+    /// The default's times, stretched for a network whose longest round trip among members is this: the default's is [`ROUND_TRIP`]. Who does not
+    /// answer is declared so much later. Shorter ones give the default.
+    #[must_use]
+    pub fn for_round_trips(longest: Duration) -> Self {
+        let default = Self::default();
+        let stretch = (longest.as_secs_f64() / ROUND_TRIP.as_secs_f64()).max(1.0);
+        let stretched = |time: Duration| time.mul_f64(stretch.min(STRETCH_MAX));
+        Self {
+            probe_every: stretched(default.probe_every),
+            probe_timeout: stretched(default.probe_timeout),
+            suspect_for: stretched(default.suspect_for),
+            gossip_every: stretched(default.gossip_every),
+            ..default
+        }
+    }
+
     /// Checks that the times can work together.
     ///
     /// # Errors
@@ -115,5 +131,27 @@ pub enum SwimConfigError {
     Members(usize),
 }
 
+/// The longest round trip among members that the default's times are for.
+pub const ROUND_TRIP: Duration = Duration::from_millis(50);
+/// No network takes longer than a minute and a half.
+const STRETCH_MAX: f64 = 2000.0;
 /// Times are counted in milliseconds.
 const TIME_MIN: Duration = Duration::from_millis(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_for_any_round_trip_can_work_together() {
+        assert_eq!(SwimConfig::for_round_trips(Duration::ZERO), SwimConfig::default());
+        assert_eq!(SwimConfig::for_round_trips(ROUND_TRIP), SwimConfig::default());
+        for millis in [51, 77, 200, 1_000, 100_000, u64::MAX] {
+            let config = SwimConfig::for_round_trips(Duration::from_millis(millis));
+            assert_eq!(config.check(), Ok(()), "{millis} ms");
+            assert!(config.probe_timeout > Duration::from_millis(millis.min(100_000)));
+        }
+        let wide = SwimConfig::for_round_trips(ROUND_TRIP * 4);
+        assert_eq!(wide.suspect_for, SwimConfig::default().suspect_for * 4);
+    }
+}

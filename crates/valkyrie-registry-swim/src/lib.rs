@@ -19,7 +19,7 @@ mod roll;
 mod swim;
 pub mod wire;
 
-pub use config::{SwimConfig, SwimConfigError};
+pub use config::{ROUND_TRIP, SwimConfig, SwimConfigError};
 pub use life::{Life, Numbers};
-pub use node::{Node, service};
+pub use node::{Members, Node, service};
 pub use swim::{GoneWhy, Now, PacketError, Recipient, Swim, SwimEvent, SwimStats, Transmit};

@@ -1,10 +1,11 @@
 //! A member over an endpoint: one task that owns a [`Swim`](crate::Swim), sends what it wants sent, and shows what it believes as a view.
 //!
-//! What a node believes is kept as the entries of a store in its own memory, which nobody else reads or writes. So a [`View`] follows it as it
+//! What a node believes is kept as the entries of a store in its own memory, which nobody else writes ([`Members`]). So a [`View`] follows it as it
 //! follows any store, and verifies once more what it shows; and `valkyrie-router` follows the view.
 //!
 //! Read [`service()`] first, then [`NodeBuilder::join`].
 
+mod members;
 mod paths;
 mod run;
 
@@ -16,17 +17,17 @@ use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use valkyrie_endpoint::{Connection, Context, Endpoint, Expect, Locator, ServicesBuilder};
+use valkyrie_registry::View;
 use valkyrie_registry::agent::{Description, Word};
 use valkyrie_registry::directory::{Directory, Vetting};
-use valkyrie_registry::ledger::Bounds;
 use valkyrie_registry::record::SealError;
-use valkyrie_registry::{MemStore, View};
 use valkyrie_security::identity::SigningKey;
 use valkyrie_security::{Fingerprint, UnixTime};
 
+pub use self::members::Members;
 use self::run::{Command, Runner};
 use crate::wire::{METHOD, SERVICE};
-use crate::{Life, SwimConfig, SwimConfigError, SwimEvent, SwimStats};
+use crate::{Life, PacketError, SwimConfig, SwimConfigError, SwimEvent, SwimStats};
 
 /// Adds the service that members offer each other, and gives where its packets arrive, for [`NodeBuilder::join`].
 ///
@@ -96,6 +97,7 @@ pub struct NodeBuilder {
     config: SwimConfig,
     vetting: Option<Arc<dyn Vetting>>,
     clock: Arc<dyn Fn() -> UnixTime + Send + Sync>,
+    members: Option<Members>,
 }
 
 impl NodeBuilder {
@@ -129,6 +131,12 @@ impl NodeBuilder {
         self
     }
 
+    /// Keeping who is here in this, which may have been given to others to read already. Only one node may keep it.
+    pub fn members(mut self, members: Members) -> Self {
+        self.members = Some(members);
+        self
+    }
+
     /// Joins: the node is a member of its own from now on, and of the fleet once a seed or another member has answered.
     ///
     /// # Errors
@@ -136,15 +144,15 @@ impl NodeBuilder {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn join(self, endpoint: Endpoint, inbox: Inbox) -> Result<Node, JoinError> {
+    pub fn join(mut self, endpoint: Endpoint, inbox: Inbox) -> Result<Node, JoinError> {
         self.config.check()?;
-        let store = MemStore::new(Bounds::DEFAULT);
+        let members = self.members.take().unwrap_or_default();
         let (commands, inner) = mpsc::channel(COMMANDS_MAX);
         let (events, _) = broadcast::channel(EVENTS_MAX);
-        let runner = Runner::new(self, endpoint, inbox, inner, store.clone(), events.clone())?;
+        let runner = Runner::new(self, endpoint, inbox, inner, members.clone(), events.clone())?;
         let sight = runner.sight();
         let node = Node {
-            store,
+            members,
             cluster: runner.cluster().clone(),
             vetting: runner.vetting(),
             clock: runner.clock(),
@@ -159,7 +167,7 @@ impl NodeBuilder {
 
 /// A member. Dropping it ends that without a word, as a crash would: see [`Node::leave`].
 pub struct Node {
-    store: MemStore,
+    members: Members,
     cluster: Word,
     vetting: Option<Arc<dyn Vetting>>,
     clock: Arc<dyn Fn() -> UnixTime + Send + Sync>,
@@ -185,6 +193,11 @@ pub struct Sight {
     pub dropped: u64,
     /// Packets that were refused, each of which ended its connection.
     pub misbehaved: u64,
+    /// Why the last of them was.
+    pub fault: Option<PacketError>,
+    /// What another member said when it ended a connection over a packet of this node, the last time that one did. Two processes that are one
+    /// agent hear it of each other's peers.
+    pub turned_away: Option<String>,
 }
 
 impl Node {
@@ -200,7 +213,13 @@ impl Node {
             config: SwimConfig::default(),
             vetting: None,
             clock: Arc::new(|| std::time::SystemTime::now().into()),
+            members: None,
         }
+    }
+
+    /// Who is here, as this node sees it, as a store that only reads: what `valkyrie-registry-remote` serves to others.
+    pub fn members(&self) -> Members {
+        self.members.clone()
     }
 
     /// Who is here, as this node sees it: what `valkyrie-router` follows. It begins with what is known now.
@@ -214,7 +233,7 @@ impl Node {
             );
         }
         let clock = Arc::clone(&self.clock);
-        View::follow(Arc::new(self.store.clone()), directory, move || clock())
+        View::follow(Arc::new(self.members.clone()), directory, move || clock())
     }
 
     /// What it sees now.

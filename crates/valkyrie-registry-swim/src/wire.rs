@@ -6,15 +6,14 @@
 //!
 //! Read [`Packet`] first.
 
-mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod packet;
-mod primitives;
 #[cfg(test)]
 mod tests;
 
-pub use self::error::WireError;
+pub use valkyrie_registry::wire::WireError;
+
 pub use self::packet::{Kind, Packet, Probe, Source, Standing, Statement, Update};
 
 /// The service that members offer each other.

@@ -204,6 +204,17 @@ impl Ledger {
         self.end(id, Cause::Revoked)
     }
 
+    /// Deletes an entry as if a lease of its own had run out, whatever lease it is under. For a store whose entries live by something else than
+    /// leases, and whose readers should see that nobody has taken this one out. Whether there was one.
+    pub fn expire(&mut self, now: Moment, key: &Key) -> bool {
+        self.handle_timeout(now);
+        let mut events = Vec::with_capacity(1);
+        self.remove(key, Cause::Expired, &mut events);
+        let was = !events.is_empty();
+        self.record(events);
+        was
+    }
+
     /// Ends the leases that are due. Every other command does this first.
     pub fn handle_timeout(&mut self, now: Moment) {
         // Time that goes back is a caller's mistake that must not bring an expired lease to life.

@@ -9,6 +9,7 @@
 //! - [`mem`], [`embedded`] and `etcd` (a feature) are stores; [`registrar`] writes to one, [`presence`] keeps doing so, [`view`]
 //!   follows one.
 //! - [`health`] judges who is well, from what is heard of them.
+//! - [`wire`] is what those who speak of all this write their payloads in.
 //!
 //! What this crate is not: it dials nobody and probes nobody. `valkyrie-registry-remote` serves a store to other machines.
 //!
@@ -34,6 +35,7 @@ pub mod record;
 pub mod registrar;
 pub mod store;
 pub mod view;
+pub mod wire;
 
 #[cfg(feature = "embedded")]
 pub use embedded::EmbeddedStore;

@@ -61,6 +61,11 @@ impl MemStore {
         Self { inner }
     }
 
+    /// Deletes an entry as if a lease of its own had run out; see [`Ledger::expire`].
+    pub fn expire(&self, key: &Key) -> bool {
+        self.inner.with(|ledger, now| ledger.expire(now, key)).value
+    }
+
     /// Forgets the changes up to a revision, as a store does by itself when its history is full.
     pub fn compact(&self, revision: Revision) {
         self.inner.with(|ledger, _| ledger.compact(revision));

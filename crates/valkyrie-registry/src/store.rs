@@ -176,6 +176,9 @@ pub enum StoreError {
     /// The store does not let this caller do it. Nothing was done.
     #[error("the store does not allow it: {0}; nothing was done")]
     Denied(String),
+    /// The store takes no writes of anybody: it shows what comes about by other means. Nothing was done, and never will be.
+    #[error("the store can only be read: {0}; nothing was done")]
+    ReadOnly(String),
     /// The store could not be reached, or could not take it now. Nothing was done; it may work later.
     #[error("the store cannot be used now: {0}; nothing was done")]
     Unavailable(String),

@@ -23,7 +23,7 @@ pub(super) struct AgentReport {
 
 /// What an agent says about itself.
 #[derive(Serialize)]
-pub(super) struct Said {
+pub(crate) struct Said {
     name: String,
     zone: Option<String>,
     status: &'static str,
@@ -59,7 +59,7 @@ impl AgentReport {
 }
 
 impl Said {
-    pub(super) fn of(description: &Description) -> Self {
+    pub(crate) fn of(description: &Description) -> Self {
         let texts =
             |words: &[valkyrie_registry::agent::Word]| words.iter().map(ToString::to_string).collect();
         Self {
@@ -97,7 +97,7 @@ pub(super) fn status_word(status: Status) -> &'static str {
 }
 
 /// An id that fits a line: the beginning of the fingerprint, and the instance unless it is the only one.
-pub(super) fn short(id: &AgentId) -> String {
+pub(crate) fn short(id: &AgentId) -> String {
     let whole = id.to_string();
     match id.instance().as_str() {
         "main" => whole[..SHORT_DIGITS].to_owned(),
@@ -115,7 +115,7 @@ pub(super) fn service_text(service: &Service) -> String {
 }
 
 /// Where an agent can be dialled and what it offers, in one line.
-pub(super) fn offers(record: &Record) -> String {
+pub(crate) fn offers(record: &Record) -> String {
     let description = record.description();
     let locators = description.locators.iter().map(ToString::to_string);
     let services = description.services.iter().map(service_text);

@@ -1,18 +1,16 @@
 //! `valkyrie registry put`: an agent registers, and stays for as long as the command runs.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
 use valkyrie::Locator;
-use valkyrie::security::identity::SigningKey;
 use valkyrie_registry::agent::{Description, LabelValue, Service, Word};
 use valkyrie_registry::registrar::RegisterError;
 use valkyrie_registry::{Registrar, Registration};
 
 use super::{ReachArgs, shared};
-use crate::access::{Access, now};
+use crate::access::now;
 use crate::exit::{CliError, Exit};
 use crate::net;
 use crate::out::{Notes, Out};
@@ -113,7 +111,7 @@ pub(super) fn run(args: &PutArgs, out: &mut Out, notes: Notes) -> Result<(), Cli
             "a record is written over a connection that proves whose it is, and --plain proves nothing";
         return Err(CliError::new(Exit::Usage, message));
     };
-    let key = signing_key(&access)?;
+    let key = access.signing_key()?;
     net::block_on(1, async {
         let mut signals = Signals::install()?;
         let dial = dialled.endpoint(Some(access)).await?;
@@ -158,17 +156,6 @@ pub(super) fn run(args: &PutArgs, out: &mut Out, notes: Notes) -> Result<(), Cli
         }
         say(args, "deregistered", &registration, out)
     })
-}
-
-/// The key that this side's identity signs with.
-fn signing_key(access: &Access) -> Result<Arc<SigningKey>, CliError> {
-    let identity = access.keystore().identity().load();
-    let local = |why: &str| CliError::new(Exit::Local, why.to_owned());
-    let key = identity
-        .signing_key()
-        .ok_or_else(|| local("this identity has no key to sign with"))?;
-    let copy = SigningKey::from_seeds(key.ed25519_seed(), key.ml_dsa_65_seed().map(|seed| &**seed));
-    copy.map(Arc::new).map_err(|error| local(&error.to_string()))
 }
 
 struct Agent<'a> {

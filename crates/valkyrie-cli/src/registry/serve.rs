@@ -20,6 +20,7 @@ use valkyrie_rustci::command::{AuditFileArgs, IdentityArgs};
 
 use crate::access::Access;
 use crate::exit::{CliError, Exit};
+use crate::membership::{SwimArgs, follow, open_policy};
 use crate::net;
 use crate::out::{Notes, Out};
 use crate::rules::PolicyFile;
@@ -37,25 +38,34 @@ use crate::watch::Watch;
 Once a place is bound, `listening on LOCATOR` is printed, and after the last of them who the registry is.
 The first Ctrl-C or SIGTERM drains, a second one ends it at once.
 
+With --swim there is no store: the registry is what this node and others like it know of each other, kept by nobody and written by being a
+member. Any member can be asked. Who joins, leaves and fails is printed, a line each.
+
 Without --policy any peer that proves an identity, known or not, may read everything and write what is its own: the entries of its
 own agents, under leases. Who shows the registry's own identity may write everything. With a policy, the service `registry` is
-the former and `registry-operator` the latter, and peers from elsewhere have to be trusted (`valkyrie keys trust`).
+the former and `registry-operator` the latter, and peers from elsewhere have to be trusted (`valkyrie keys trust`). Whoever may call the service `swim` is a member; without a
+policy that is any peer that proves an identity.
 
 Examples:
   valkyrie registry serve --listen tcp://[::]:7400 --data /var/lib/valkyrie
-  valkyrie registry serve --listen uds:///run/registry.sock --memory")]
+  valkyrie registry serve --listen uds:///run/registry.sock --memory
+  valkyrie registry serve --listen tcp://10.0.0.1:7400 --swim
+  valkyrie registry serve --listen tcp://10.0.0.2:7400 --swim --join tcp://10.0.0.1:7400")]
 pub(crate) struct RegistryServeArgs {
     /// Where to listen; may be given several times. Port 0 takes any free port.
     #[arg(short, long = "listen", value_name = "LOCATOR", required = true, value_parser = net::parse_locator)]
     listen: Vec<Locator>,
 
     /// The directory that the registry keeps its file in, made if it is not there.
-    #[arg(long, value_name = "DIR", required_unless_present = "memory")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["memory", "swim"], conflicts_with = "swim")]
     data: Option<PathBuf>,
 
     /// Keep nothing: agents register again after a restart.
-    #[arg(long, conflicts_with = "data")]
+    #[arg(long, conflicts_with_all = ["data", "swim"])]
     memory: bool,
+
+    #[command(flatten)]
+    membership: SwimArgs,
 
     #[command(flatten)]
     show: ShowArgs,
@@ -93,6 +103,7 @@ pub(crate) struct RegistryServeArgs {
 
 /// Runs the command.
 pub(super) fn run(args: &RegistryServeArgs, out: &mut Out, notes: Notes) -> Result<(), CliError> {
+    args.membership.check(&args.listen)?;
     let policy = args.policy.as_deref().map(PolicyFile::open).transpose()?;
     let rule = if policy.is_some() {
         FirstUse::Local
@@ -133,13 +144,21 @@ async fn serve(
 ) -> Result<(), CliError> {
     let mut signals = Signals::install()?;
     let access = access.joined(&args.spiffe).await?;
-    let (store, file) = open(args).await?;
-    let services = service(Services::builder(), store, ServiceBounds::DEFAULT)
+    let (services, candidate) = args.membership.serve(Services::builder());
+    let (services, file) = match candidate {
+        Some(_) => (services, None),
+        None => {
+            let (store, file) = open(args).await?;
+            (service(services, store, ServiceBounds::DEFAULT), file)
+        }
+    };
+    let services = services
         .build()
         .map_err(|error| CliError::new(Exit::Local, format!("the services cannot be served: {error}")))?;
     let own = access.keystore().document().fingerprint();
     let handle = PolicyHandle::new(match (&policy, args.plain) {
         (Some(file), _) => file.rules(),
+        (None, false) if args.membership.is_asked() => open_policy(own, &[])?,
         (None, false) => {
             default_policy(own).map_err(|error| CliError::new(Exit::Local, error.to_string()))?
         }
@@ -168,12 +187,19 @@ async fn serve(
             }
         })
         .build()?;
-    listen(args, &endpoint, &access, out).await?;
+    let bound = listen(args, &endpoint, &access, out).await?;
+    let mut member = candidate
+        .map(|candidate| candidate.join(&args.membership, &access, &endpoint, &bound, &[]))
+        .transpose()?;
     let watch = Watch::new(access, policy, handle, notes);
     let watch = watch.recording(trail.clone()).on_hangup();
     tokio::select! {
         _ = signals.next() => {}
         failed = watch.run() => match failed? {},
+        failed = follow(member.as_mut(), out, notes) => match failed? {},
+    }
+    if let Some(member) = member {
+        member.leave(notes).await;
     }
     let drained = drain(args.drain_timeout, &endpoint, &mut signals, out, notes).await;
     if let Some(file) = file {
@@ -202,8 +228,9 @@ async fn listen(
     endpoint: &Endpoint,
     access: &Access,
     out: &mut Out,
-) -> Result<(), CliError> {
+) -> Result<Vec<Locator>, CliError> {
     let document = access.keystore().document();
+    let mut places = Vec::new();
     for locator in &args.listen {
         let bound = endpoint.listen(locator).await?;
         if out.is_json() {
@@ -212,8 +239,9 @@ async fn listen(
             }))?;
         } else {
             let paint = out.paint();
-            out.line(format_args!("listening on {}", paint.bold(bound)))?;
+            out.line(format_args!("listening on {}", paint.bold(&bound)))?;
         }
+        places.push(bound);
     }
     if !out.is_json() {
         out.line(format_args!(
@@ -222,7 +250,8 @@ async fn listen(
             document.fingerprint()
         ))?;
     }
-    out.flush()
+    out.flush()?;
+    Ok(places)
 }
 
 /// The registry's file in its directory.

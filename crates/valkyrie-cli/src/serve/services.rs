@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use valkyrie::{
-    Class, Endpoint, ErrorCode, Failure, Message, RecvStream, SendStream, Services, ServicesError,
+    Class, Endpoint, ErrorCode, Failure, Message, RecvStream, SendStream, Services, ServicesBuilder,
 };
 
 use crate::links::LinkReport;
@@ -33,7 +33,7 @@ pub(crate) struct ProcessReport {
 }
 
 /// Puts the services together.
-pub(crate) fn build(state: &Arc<State>) -> Result<Services, ServicesError> {
+pub(crate) fn builder(state: &Arc<State>) -> ServicesBuilder {
     let (process, describe) = (Arc::clone(state), Arc::clone(state));
     let (node, qos) = (Arc::clone(state), Arc::clone(state));
     Services::builder()
@@ -66,7 +66,6 @@ pub(crate) fn build(state: &Arc<State>) -> Result<Services, ServicesError> {
             let report = qos_report(&qos);
             async move { to_json(&report) }
         })
-        .build()
 }
 
 /// What is done for the quality of service, on all connections together.
@@ -215,6 +214,7 @@ fn about(service: &str, method: &str) -> &'static str {
         ("node", "qos") => "says how many calls of each class are in progress, and were refused",
         ("health", "process") => "says what the process has used: CPU time, memory, connections",
         ("describe", "services") => "says what this server serves",
+        ("swim", "packet") => "takes what another member says",
         _ => "",
     }
 }

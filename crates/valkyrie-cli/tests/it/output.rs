@@ -21,9 +21,16 @@ fn completions_know_the_commands() {
 fn version_and_help_go_to_standard_output() {
     let version = run(["--version"]);
     assert_code(&version, 0);
+    let mut lines = stdout(&version).lines();
     assert_eq!(
-        stdout(&version),
-        format!("valkyrie {}\n", env!("CARGO_PKG_VERSION"))
+        lines.next(),
+        Some(concat!("valkyrie ", env!("CARGO_PKG_VERSION")))
+    );
+    // What the licence of a library wants to be told with the program.
+    assert!(
+        lines
+            .next()
+            .is_some_and(|line| line.contains("Mozilla Public License"))
     );
     let help = run(["--help"]);
     assert_code(&help, 0);

@@ -1,64 +1,14 @@
 //! A registry that is served, and the commands that use it.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Output, Stdio};
+use std::process::Output;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{
-    assert_code, home, json_lines, other_home, run, run_as, send_signal, stderr, stdout, valkyrie,
-};
-
-/// A program that runs until it is told to end, and says what it does in JSON.
-struct Program {
-    child: Child,
-    lines: BufReader<ChildStdout>,
-}
-
-impl Program {
-    fn start(home: &Path, args: &[&str]) -> Self {
-        let mut child = valkyrie(["registry", "--json"])
-            .env("VALKYRIE_HOME", home)
-            .args(args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .expect("the program starts");
-        let lines = BufReader::new(child.stdout.take().expect("a pipe"));
-        Self { child, lines }
-    }
-
-    /// The next thing it says.
-    fn event(&mut self) -> Value {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).expect("a pipe");
-        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line:?}"))
-    }
-
-    /// The next thing of a kind.
-    fn wait_for(&mut self, kind: &str) -> Value {
-        loop {
-            let event = self.event();
-            if event["event"] == kind {
-                return event;
-            }
-        }
-    }
-
-    fn end(&mut self, signal: Signal) -> Option<i32> {
-        send_signal(&self.child, signal);
-        self.child.wait().expect("it ends").code()
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::program::Program;
+use crate::support::{assert_code, home, json_lines, other_home, run, run_as, stderr, stdout, valkyrie};
 
 /// A registry at a free port, with an identity of its own.
 fn registry(args: &[&str]) -> (Program, String) {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use valkyrie_registry::store::{Answer, Batch, Cause, Change, Event, Page, Revision, WatchError};
+use valkyrie_registry::wire::{Reader, Writer};
 
 use super::parts::{
     certificate, entry, entry_bytes, head, key, put_certificate, put_entry, put_head, put_key, revision,
 };
-use super::primitives::{Reader, Writer};
 use super::{MESSAGE_BYTES_AIM, MESSAGE_BYTES_MAX, WireError};
 
 /// A message of a listing. The first is [`ListMessage::Begun`], those after it are pages; the end of the stream is the end of the list.
@@ -40,7 +40,7 @@ impl ListMessage {
                 page.entries.iter().for_each(|entry| put_entry(&mut out, entry));
             }
         }
-        out.finish()
+        out.finish("message", MESSAGE_BYTES_MAX)
     }
 
     /// Reads a payload.
@@ -135,7 +135,7 @@ impl WatchMessage {
                 out.u64(revision.number());
             }
         }
-        out.finish()
+        out.finish("message", MESSAGE_BYTES_MAX)
     }
 
     /// Reads a payload.

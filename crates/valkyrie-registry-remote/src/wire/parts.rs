@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use valkyrie_registry::store::{Answer, Certificate, Entry, LeaseId, Revision, VALUE_BYTES_MAX};
+use valkyrie_registry::wire::{Reader, Writer};
 use valkyrie_registry::{KEY_BYTES_MAX, Key, Moment, Prefix};
 
-use super::primitives::{Reader, Writer};
 use super::{CERTIFICATE_BYTES_MAX, WireError};
 
 pub(super) fn put_key(out: &mut Writer, key: &Key) {

@@ -8,9 +8,9 @@ use valkyrie_registry::ledger::CommitError;
 use valkyrie_registry::store::{
     Answer, Caps, Entry, KeepAlive, Lease, LeaseId, Outcome, TXN_GUARDS_MAX, TxnError,
 };
+use valkyrie_registry::wire::{Reader, Writer};
 
 use super::parts::{duration, found, head, put_at_most, put_found, put_head};
-use super::primitives::{Reader, Writer};
 use super::{KEEP_ALIVE_IDS_MAX, MESSAGE_BYTES_MAX, Method, WireError};
 
 /// The answer to a call that was done.
@@ -117,7 +117,7 @@ impl Reply {
                 out.u64(*max);
             }
         }
-        out.finish()
+        out.finish("message", MESSAGE_BYTES_MAX)
     }
 
     fn put(&self, out: &mut Writer) {

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use valkyrie_registry::store::{Guard, LeaseId, Op, Revision, TXN_GUARDS_MAX, TXN_OPS_MAX, Txn};
+use valkyrie_registry::wire::{Reader, Writer};
 use valkyrie_registry::{Key, Prefix};
 
 use super::parts::{
     duration, key, lease, prefix, put_at_least, put_key, put_lease, put_prefix, put_value, revision, value,
 };
-use super::primitives::{Reader, Writer};
-use super::{REQUEST_BYTES_MAX, WireError};
+use super::{MESSAGE_BYTES_MAX, REQUEST_BYTES_MAX, WireError};
 
 /// The methods of a registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -139,7 +139,7 @@ impl Request {
                 out.u64(after.number());
             }
         }
-        out.finish()
+        out.finish("message", MESSAGE_BYTES_MAX)
     }
 
     /// Reads the payload of a request by this method.

@@ -1,13 +1,17 @@
 //! The ways to other members: connections that they dialled, or that are dialled when there is something to send.
 //!
 //! Nothing is sent twice and nobody waits: a packet that cannot be sent now is dropped, because a late one is worth less than the next.
+//!
+//! A way that was cut and is whole again may take long to carry anything: what a transport has tried in vain it tries again after ever longer
+//! pauses. So a connection to somebody who is gone is given up, and one over which nobody is heard gives way to one over which somebody is.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use valkyrie_endpoint::{Class, Connection, Endpoint, Expect, Locator};
+use tokio::time::Instant;
+use valkyrie_endpoint::{Class, CloseReason, Connection, Endpoint, ErrorCode, Expect, Locator, Side};
 use valkyrie_registry::agent::AgentId;
 
 use crate::wire::{MEMBERS_MAX, METHOD, SERVICE};
@@ -30,48 +34,92 @@ pub(super) struct Dialled {
 pub(super) struct Paths {
     endpoint: Endpoint,
     class: Class,
-    open: HashMap<Whither, Connection>,
+    /// How long nobody may be heard over a connection before another is better.
+    stale_after: Duration,
+    open: HashMap<Whither, Open>,
     /// What waits for those who are being dialled.
     dialling: HashMap<Whither, Vec<Bytes>>,
     dialled: mpsc::Sender<Dialled>,
+    turned_away: Option<String>,
+}
+
+/// A connection, and when somebody was heard over it last, or it began.
+struct Open {
+    connection: Connection,
+    heard: Instant,
+}
+
+impl Open {
+    fn new(connection: Connection) -> Self {
+        Self {
+            connection,
+            heard: Instant::now(),
+        }
+    }
 }
 
 impl Paths {
     /// The ways, and where it is told that attempts to dial have ended.
-    pub(super) fn new(endpoint: Endpoint, class: Class) -> (Self, mpsc::Receiver<Dialled>) {
+    pub(super) fn new(
+        endpoint: Endpoint,
+        class: Class,
+        stale_after: Duration,
+    ) -> (Self, mpsc::Receiver<Dialled>) {
         let (dialled, ended) = mpsc::channel(DIALS_MAX);
         let paths = Self {
             endpoint,
             class,
+            stale_after,
             open: HashMap::new(),
             dialling: HashMap::new(),
             dialled,
+            turned_away: None,
         };
         (paths, ended)
     }
 
-    /// Somebody has proved to be at the other end of a connection.
+    /// What another member said when it ended a connection over what this side sent, the last time that one did.
+    pub(super) fn turned_away(&self) -> Option<&str> {
+        self.turned_away.as_deref()
+    }
+
+    /// Somebody has proved to be at the other end of a connection, and was heard over it.
     pub(super) fn learn(&mut self, id: &AgentId, connection: Connection) {
         let to = Whither::Agent(id.clone());
-        if self.open.get(&to).is_some_and(|held| !held.is_closed()) {
-            return;
-        }
-        if self.open.len() >= OPEN_MAX {
-            self.open.retain(|_, held| !held.is_closed());
+        if let Some(held) = self.open.get_mut(&to) {
+            if held.connection.id() == connection.id() {
+                held.heard = Instant::now();
+                return;
+            }
+            if !held.connection.is_closed() && held.heard.elapsed() < self.stale_after {
+                return;
+            }
+        } else if self.open.len() >= OPEN_MAX {
+            self.open.retain(|_, held| !held.connection.is_closed());
             if self.open.len() >= OPEN_MAX {
                 return;
             }
         }
-        self.open.insert(to, connection);
+        self.open.insert(to, Open::new(connection));
+    }
+
+    /// Nobody answers any more over the connection to somebody.
+    pub(super) fn forget(&mut self, id: &AgentId) {
+        let held = self.open.remove(&Whither::Agent(id.clone()));
+        // One that the other dialled may carry other things, and ends with its link.
+        if let Some(held) = held.filter(|held| held.connection.side() == Side::Dialer) {
+            held.connection.close();
+        }
     }
 
     /// Sends a packet, or begins to dial with it.
     pub(super) async fn send(&mut self, to: Whither, places: &[Locator], expect: Expect, packet: Bytes) {
-        if let Some(connection) = self.open.get(&to) {
-            if !connection.is_closed() {
-                notify(connection, self.class, packet).await;
+        if let Some(held) = self.open.get(&to) {
+            if !held.connection.is_closed() {
+                notify(&held.connection, self.class, packet).await;
                 return;
             }
+            self.note_end(&held.connection.clone()).await;
             self.open.remove(&to);
         }
         if let Some(waiting) = self.dialling.get_mut(&to) {
@@ -106,7 +154,20 @@ impl Paths {
         }
         match &dialled.to {
             Whither::Agent(id) => self.learn(id, connection),
-            Whither::Seed(_) => drop(self.open.insert(dialled.to, connection)),
+            Whither::Seed(_) => drop(self.open.insert(dialled.to, Open::new(connection))),
+        }
+    }
+
+    /// Keeps what the other end said of this side's packets, if it ended the connection for one.
+    async fn note_end(&mut self, connection: &Connection) {
+        tokio::select! {
+            biased;
+            reason = connection.closed() => if let CloseReason::Peer(failure) = reason
+                && failure.code == ErrorCode::INVALID_ARGUMENT
+            {
+                self.turned_away = Some(failure.text);
+            },
+            () = std::future::ready(()) => {}
         }
     }
 }

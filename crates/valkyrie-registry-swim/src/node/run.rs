@@ -6,16 +6,15 @@ use std::sync::atomic::Ordering;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use valkyrie_endpoint::{Endpoint, ErrorCode, Expect, Failure};
-use valkyrie_registry::agent::{AgentId, Description, Word};
+use valkyrie_registry::Moment;
+use valkyrie_registry::agent::{Description, Word};
 use valkyrie_registry::directory::Vetting;
 use valkyrie_registry::record::SealError;
-use valkyrie_registry::store::{Store as _, Txn};
-use valkyrie_registry::{MemStore, Moment};
 use valkyrie_security::UnixTime;
 
 use super::paths::{Dialled, Paths, Whither};
-use super::{Arrived, Inbox, NodeBuilder, Seed, Sight};
-use crate::{Now, Recipient, Swim, SwimEvent};
+use super::{Arrived, Inbox, Members, NodeBuilder, Seed, Sight};
+use crate::{GoneWhy, Now, PacketError, Recipient, Swim, SwimEvent};
 
 /// What a node is told to do.
 #[derive(Debug)]
@@ -35,10 +34,11 @@ pub(super) struct Runner {
     dialled: mpsc::Receiver<Dialled>,
     inbox: Inbox,
     commands: mpsc::Receiver<Command>,
-    store: MemStore,
+    members: Members,
     events: broadcast::Sender<SwimEvent>,
     sight: watch::Sender<Sight>,
     misbehaved: u64,
+    fault: Option<PacketError>,
 }
 
 impl Runner {
@@ -47,7 +47,7 @@ impl Runner {
         endpoint: Endpoint,
         inbox: Inbox,
         commands: mpsc::Receiver<Command>,
-        store: MemStore,
+        members: Members,
         events: broadcast::Sender<SwimEvent>,
     ) -> Result<Self, SealError> {
         let began = Instant::now();
@@ -55,7 +55,7 @@ impl Runner {
             at: Moment::START,
             unix: (builder.clock)(),
         };
-        let (paths, dialled) = Paths::new(endpoint, builder.config.class);
+        let (paths, dialled) = Paths::new(endpoint, builder.config.class, builder.config.suspect_for);
         let mut swim = Swim::new(
             now,
             builder.config,
@@ -75,6 +75,8 @@ impl Runner {
             stats: swim.stats(),
             dropped: 0,
             misbehaved: 0,
+            fault: None,
+            turned_away: None,
         });
         Ok(Self {
             swim,
@@ -87,10 +89,11 @@ impl Runner {
             dialled,
             inbox,
             commands,
-            store,
+            members,
             events,
             sight,
             misbehaved: 0,
+            fault: None,
         })
     }
 
@@ -148,6 +151,7 @@ impl Runner {
                 self.misbehaved += 1;
                 let failure = Failure::new(ErrorCode::INVALID_ARGUMENT, fault.to_string());
                 arrived.connection.close_with(failure);
+                self.fault = Some(fault);
             }
         }
     }
@@ -182,6 +186,8 @@ impl Runner {
             stats: self.swim.stats(),
             dropped: self.inbox.dropped.load(Ordering::Relaxed),
             misbehaved: self.misbehaved,
+            fault: self.fault.clone(),
+            turned_away: self.paths.turned_away().map(str::to_owned),
         };
         self.sight.send_if_modified(|sight| {
             let news = *sight != now;
@@ -193,17 +199,16 @@ impl Runner {
     }
 
     /// Writes what became of an agent where views see it.
-    async fn show(&self, event: &SwimEvent) {
-        let (id, record): (&AgentId, _) = match event {
-            SwimEvent::Here { life, record } => (&life.id, Some(record)),
-            SwimEvent::Gone { life, .. } => (&life.id, None),
-            _ => return,
-        };
-        let txn = match record {
-            Some(record) => Txn::new().put(id.key(), record.clone(), None),
-            None => Txn::new().delete(id.key()),
-        };
-        // A record is of the size of an entry, and members are fewer than there is room for: a store in memory has no other reason to refuse.
-        let _ = self.store.commit(txn).await;
+    async fn show(&mut self, event: &SwimEvent) {
+        match event {
+            SwimEvent::Here { life, record } => self.members.here(&life.id, record.clone()).await,
+            SwimEvent::Gone { life, why } => {
+                if *why == GoneWhy::Silent {
+                    self.paths.forget(&life.id);
+                }
+                self.members.gone(&life.id, *why).await;
+            }
+            SwimEvent::Suspected(_) | SwimEvent::Answered(_) => {}
+        }
     }
 }

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use valkyrie_registry::agent::{AgentId, Incarnation, Word};
 use valkyrie_registry::record::RECORD_BYTES_MAX;
+use valkyrie_registry::wire::{Reader, Writer};
 
-use super::primitives::{Reader, Writer};
-use super::{STATEMENTS_MAX, UPDATES_MAX, WANTED_MAX, WireError};
+use super::{PACKET_BYTES_MAX, STATEMENTS_MAX, UPDATES_MAX, WANTED_MAX, WireError};
 use crate::Life;
 use crate::life::Numbers;
 
@@ -150,9 +150,9 @@ impl Packet {
                     Probe::AckOf { origin } => (ACK_OF, Some(origin)),
                 };
                 out.u8(kind);
-                out.life(to);
+                put_life(&mut out, to);
                 out.u8(*number);
-                about.into_iter().for_each(|life| out.life(life));
+                about.into_iter().for_each(|life| put_life(&mut out, life));
             }
             Kind::Digest => out.u8(DIGEST),
             Kind::Want(agents) => {
@@ -163,7 +163,7 @@ impl Packet {
         }
         out.count("updates", self.updates.len(), UPDATES_MAX);
         for update in &self.updates {
-            out.life(&update.life);
+            put_life(&mut out, &update.life);
             out.u64(update.sequence);
             out.u8(match update.standing {
                 Standing::Here => HERE,
@@ -172,11 +172,11 @@ impl Packet {
         }
         out.count("statements", self.statements.len(), STATEMENTS_MAX);
         for statement in &self.statements {
-            out.life(&statement.life);
+            put_life(&mut out, &statement.life);
             out.u64(statement.sequence);
             out.long("record", &statement.record, RECORD_BYTES_MAX);
         }
-        out.finish()
+        out.finish("packet", PACKET_BYTES_MAX)
     }
 
     /// Reads a packet.
@@ -185,7 +185,7 @@ impl Packet {
     /// [`WireError`]: the peer wrote what is no packet.
     //= protocol/membership.md#packets
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        let mut reader = Reader::new(bytes)?;
+        let mut reader = Reader::new("packet", bytes, PACKET_BYTES_MAX)?;
         let source = Source {
             instance: reader.word("instance of the sender")?,
             incarnation: Incarnation::new(reader.u64()?),
@@ -195,7 +195,7 @@ impl Packet {
         let mut updates = Vec::new();
         for _ in 0..reader.count("updates", UPDATES_MAX)? {
             updates.push(Update {
-                life: reader.life()?,
+                life: life(&mut reader)?,
                 sequence: reader.u64()?,
                 standing: match reader.u8()? {
                     HERE => Standing::Here,
@@ -207,7 +207,7 @@ impl Packet {
         let mut statements = Vec::new();
         for _ in 0..reader.count("statements", STATEMENTS_MAX)? {
             statements.push(Statement {
-                life: reader.life()?,
+                life: life(&mut reader)?,
                 sequence: reader.u64()?,
                 record: Bytes::copy_from_slice(reader.long("record", RECORD_BYTES_MAX)?),
             });
@@ -226,21 +226,21 @@ fn kind(reader: &mut Reader<'_>) -> Result<Kind, WireError> {
     Ok(match reader.u8()? {
         NEWS => Kind::News,
         kind @ PING..=ACK_OF => {
-            let (to, number) = (reader.life()?, reader.u8()?);
+            let (to, number) = (life(reader)?, reader.u8()?);
             let probe = match kind {
                 PING => Probe::Ping,
                 ACK => Probe::Ack,
                 ASK => Probe::Ask {
-                    target: reader.life()?,
+                    target: life(reader)?,
                 },
                 PING_FOR => Probe::PingFor {
-                    origin: reader.life()?,
+                    origin: life(reader)?,
                 },
                 ACK_FOR => Probe::AckFor {
-                    target: reader.life()?,
+                    target: life(reader)?,
                 },
                 _ => Probe::AckOf {
-                    origin: reader.life()?,
+                    origin: life(reader)?,
                 },
             };
             Kind::Probe { to, probe, number }
@@ -251,6 +251,18 @@ fn kind(reader: &mut Reader<'_>) -> Result<Kind, WireError> {
             Kind::Want((0..count).map(|_| reader.agent()).collect::<Result<_, _>>()?)
         }
         _ => return Err(WireError::Field("kind")),
+    })
+}
+
+fn put_life(out: &mut Writer, life: &Life) {
+    out.agent(&life.id);
+    out.u64(life.incarnation.number());
+}
+
+fn life(reader: &mut Reader<'_>) -> Result<Life, WireError> {
+    Ok(Life {
+        id: reader.agent()?,
+        incarnation: Incarnation::new(reader.u64()?),
     })
 }
 

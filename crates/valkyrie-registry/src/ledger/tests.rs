@@ -85,6 +85,19 @@ fn a_lease_takes_all_that_lies_under_it_at_one_revision() {
 }
 
 #[test]
+fn an_entry_can_run_out_alone_whatever_its_lease_does() {
+    let mut ledger = Ledger::new(Bounds::DEFAULT);
+    let lease = ledger.grant(at(0), Duration::from_secs(9)).unwrap().id;
+    put(&mut ledger, 0, "a", Some(lease));
+    put(&mut ledger, 0, "b", Some(lease));
+    assert!(ledger.expire(at(1), &key("a")) && !ledger.expire(at(1), &key("a")));
+    ledger.invariants();
+    assert_eq!(since(&ledger, 2), [(3, vec!["Expired a".to_owned()])]);
+    assert!(ledger.revoke(at(2), lease));
+    assert_eq!(since(&ledger, 3), [(4, vec!["Revoked b".to_owned()])]);
+}
+
+#[test]
 fn a_renewal_lasts_from_when_it_was_made() {
     let mut ledger = Ledger::new(Bounds::DEFAULT);
     let lease = ledger.grant(at(0), Duration::from_secs(2)).unwrap();

@@ -1,9 +1,10 @@
 //! Namespaces around a bridge, which can be cut from each other.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::process::{Child, Command, Stdio};
 
-use crate::Result;
+type Result<T> = std::result::Result<T, Missing>;
 
 /// Places with an address each. Everything is removed when this is dropped.
 pub(crate) struct Network {
@@ -60,14 +61,16 @@ impl Network {
     pub(crate) fn start(&self, place: usize, command: &[&str], heard: bool) -> Result<Child> {
         let out = if heard { Stdio::inherit() } else { Stdio::null() };
         let error = if heard { Stdio::inherit() } else { Stdio::null() };
-        let child = Command::new("ip")
-            .args(["netns", "exec", &self.name(place)])
-            .args(command)
-            .stdin(Stdio::null())
-            .stdout(out)
-            .stderr(error)
-            .spawn();
-        Ok(child.map_err(|error| Missing(format!("ip: {error}")))?)
+        let mut command = self.command(place, command);
+        let child = command.stdin(Stdio::null()).stdout(out).stderr(error).spawn();
+        child.map_err(|error| Missing(format!("ip: {error}")))
+    }
+
+    /// A program at a place, which is not started yet.
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, place: usize, program: &[S]) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name(place)]).args(program);
+        command
     }
 
     /// Nothing passes between these places and the others. Nobody is told: packets vanish.
@@ -92,7 +95,7 @@ impl Network {
         let name = self.name(place);
         let mut command = vec!["ip", "netns", "exec", &name, "iptables", "-w"];
         command.extend(arguments);
-        Ok(try_run(&command)?)
+        try_run(&command)
     }
 }
 
@@ -109,7 +112,7 @@ pub(crate) fn address(place: usize) -> String {
     format!("10.99.0.{}", 10 + place)
 }
 
-fn try_run(command: &[&str]) -> std::result::Result<(), Missing> {
+fn try_run(command: &[&str]) -> Result<()> {
     let output = Command::new(command[0]).args(&command[1..]).output();
     let output = output.map_err(|error| Missing(format!("{}: {error}", command[0])))?;
     match output.status.success() {
