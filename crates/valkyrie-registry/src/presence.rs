@@ -33,6 +33,23 @@ pub enum PresenceState {
     },
     /// Registered, as of the last answer of the store.
     Registered(Registration),
+    /// Registered as far as is known: the store did not answer when the lease was to be renewed, and is asked again while there is time.
+    Unconfirmed {
+        /// As of its last answer.
+        registration: Registration,
+        /// What it failed with since.
+        failure: RegisterError,
+    },
+}
+
+impl PresenceState {
+    /// The registration, as of the last answer of the store; `None` while there is none.
+    pub fn registration(&self) -> Option<&Registration> {
+        match self {
+            Self::Away { .. } => None,
+            Self::Registered(registration) | Self::Unconfirmed { registration, .. } => Some(registration),
+        }
+    }
 }
 
 enum Command {
@@ -82,13 +99,10 @@ impl Presence {
     pub async fn registered(&self) -> Result<Registration, Gone> {
         let mut state = self.state.clone();
         let found = state
-            .wait_for(|state| matches!(state, PresenceState::Registered(_)))
+            .wait_for(|state| state.registration().is_some())
             .await
             .map_err(|_| Gone)?;
-        match &*found {
-            PresenceState::Registered(registration) => Ok(registration.clone()),
-            PresenceState::Away { .. } => Err(Gone),
-        }
+        found.registration().cloned().ok_or(Gone)
     }
 
     /// Waits until it is in another state than it was at the last call, and says which.
@@ -252,10 +266,13 @@ impl Keeper {
                 () = tokio::time::sleep_until(next) => {
                     next = Instant::now() + every;
                     match within(self.patience(), self.registrar.renew(&registration)).await {
-                        Ok(true) => {}
+                        Ok(true) => self.confirmed(&registration),
                         Ok(false) => return Ended::Lost,
                         // The next may still come in time.
-                        Err(_) => next = Instant::now() + every / RETRIES_FOR_A_RENEWAL,
+                        Err(failure) => {
+                            self.unconfirmed(&registration, failure.into());
+                            next = Instant::now() + every / RETRIES_FOR_A_RENEWAL;
+                        }
                     }
                 }
                 command = self.inbox.recv() => match command {
@@ -294,10 +311,31 @@ impl Keeper {
                         return Ended::Lost;
                     }
                     // Once more with the next renewal, which comes soon.
-                    Err(_) => next = next.min(Instant::now() + every / RETRIES_FOR_A_RENEWAL),
+                    Err(failure) => {
+                        self.unconfirmed(&registration, failure);
+                        next = next.min(Instant::now() + every / RETRIES_FOR_A_RENEWAL);
+                    }
                 }
             }
         }
+    }
+
+    /// The store has answered. Whoever waits for a change is told only where it was doubted.
+    fn confirmed(&self, registration: &Registration) {
+        self.publish.send_if_modified(|state| {
+            let doubted = matches!(state, PresenceState::Unconfirmed { .. });
+            if doubted {
+                *state = PresenceState::Registered(registration.clone());
+            }
+            doubted
+        });
+    }
+
+    fn unconfirmed(&self, registration: &Registration, failure: RegisterError) {
+        self.publish.send_replace(PresenceState::Unconfirmed {
+            registration: registration.clone(),
+            failure,
+        });
     }
 
     /// How long one operation may take: one that does not come back must not cost the lease.

@@ -38,6 +38,7 @@
 //! | who one is, and whom one trusts | [`Security`], [`Verified`], [`Expect`] |
 //! | limits, shares, keepalive, budgets | [`Config`] |
 //! | shares, limits and admission while connections live, from a file | [`Qos`], [`QosPolicy`] |
+//! | calling whoever offers a service, of many | [`router`] and [`registry`] |
 //! | the codec alone | `valkyrie-frame` |
 //! | plain HTTP clients | the module `gateway`, with the feature of that name |
 //! | a transport of one's own | [`Transport`], [`Listener`], [`Link`] |
@@ -75,6 +76,12 @@ pub use valkyrie_transport_ws::WsTransport;
 pub use valkyrie_frame as frame;
 /// The session as a sans-IO state machine.
 pub use valkyrie_proto as proto;
+/// Who is here, and are they well: agents under leases in a store. [`registry::Presence`] keeps one registered, [`registry::View`] follows the
+/// others. The store in one file is there with the feature `registry-embedded`; the one in etcd, stores that are served, and
+/// fleets without one are crates beside this one (`valkyrie-registry`, `valkyrie-registry-remote`, `valkyrie-registry-swim`).
+pub use valkyrie_registry as registry;
+/// Which of many peers a message goes to: [`router::StreamRouter`] follows a registry, keeps connections, and goes around what fails.
+pub use valkyrie_router as router;
 /// Identities, trust, policies and suites.
 pub use valkyrie_security as security;
 /// The contracts that transports implement.

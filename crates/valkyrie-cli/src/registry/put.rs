@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 use valkyrie::Locator;
 use valkyrie_registry::agent::{Description, LabelValue, Service, Word};
+use valkyrie_registry::presence::{Presence, PresenceState};
 use valkyrie_registry::registrar::RegisterError;
 use valkyrie_registry::{Registrar, Registration};
 
@@ -127,100 +128,81 @@ pub(super) fn run(args: &PutArgs, out: &mut Out, notes: Notes) -> Result<(), Cli
                 key,
             );
             let registrar = registrar.map_err(|error| CliError::new(Exit::Usage, error.to_string()))?;
-            let registration = registrar.register(now(), &description, args.ttl).await?;
-            say(args, "registered", &registration, out)?;
-            Ok::<_, CliError>((registrar, registration))
+            if args.once {
+                let registration = registrar.register(now(), &description, args.ttl).await?;
+                say(args, "registered", &registration, out)?;
+                return Ok(None);
+            }
+            Ok::<_, CliError>(Some(Presence::keep(registrar, description, args.ttl, now)))
         };
-        let (registrar, registration) = tokio::select! {
+        let presence = tokio::select! {
             done = work => done?,
             caught = signals.next() => return Err(CliError::silent(caught.exit())),
         };
-        if args.once {
+        let Some(mut presence) = presence else {
             return Ok(());
-        }
-        let agent = Agent {
-            args,
-            description,
-            registrar,
-            notes,
         };
-        let mut registration = registration;
+        let mut last = None;
+        let caught = tokio::select! {
+            failed = stay(args, &mut presence, &mut last, notes, out) => return failed,
+            caught = signals.next() => caught,
+        };
+        let Some(registration) = last else {
+            // It was never there.
+            return Err(CliError::silent(caught.exit()));
+        };
         tokio::select! {
-            failed = agent.stay(&mut registration, out) => failed?,
-            _ = signals.next() => {}
-        }
-        let leaving = agent.registrar.deregister(registration.clone());
-        tokio::select! {
-            left = leaving => left?,
+            left = presence.leave() => left?,
             caught = signals.next() => return Err(CliError::silent(caught.exit())),
         }
         say(args, "deregistered", &registration, out)
     })
 }
 
-struct Agent<'a> {
-    args: &'a PutArgs,
-    description: Description,
-    registrar: Registrar,
+/// Says what becomes of the agent, until that can only be an error. A registry that is away is waited for, but for the first registration.
+async fn stay(
+    args: &PutArgs,
+    presence: &mut Presence,
+    last: &mut Option<Registration>,
     notes: Notes,
-}
-
-impl Agent<'_> {
-    /// Keeps the agent registered. A registry that is away is waited for.
-    async fn stay(&self, registration: &mut Registration, out: &mut Out) -> Result<(), CliError> {
-        let mut troubled = false;
-        loop {
-            let every = registration.renew_every();
-            // Often enough, in trouble, that the lease is renewed in time if it can be.
-            tokio::time::sleep(if troubled { every / 4 } else { every }).await;
-            match self.keep(registration).await {
-                Ok(kept) => {
-                    if kept == Kept::Anew {
-                        say(self.args, "registered", registration, out)?;
-                    } else if troubled {
-                        self.notes.remark("the registry answers again");
-                    }
-                    troubled = false;
+    out: &mut Out,
+) -> Result<(), CliError> {
+    let mut troubled = false;
+    loop {
+        let state = presence.changed().await;
+        match state.map_err(|gone| CliError::new(Exit::Local, gone.to_string()))? {
+            PresenceState::Registered(registration) => {
+                let anew = last.as_ref().map(Registration::created) != Some(registration.created());
+                if anew {
+                    say(args, "registered", &registration, out)?;
+                } else if troubled {
+                    notes.remark("the registry answers again");
                 }
-                // It could not be reached, or it does not know: another try will tell.
-                Err(RegisterError::Store(error)) => {
-                    if !troubled {
-                        self.notes.warning(format_args!("not renewed: {error}"));
-                    }
-                    troubled = true;
+                *last = Some(registration);
+                troubled = false;
+            }
+            PresenceState::Away { failure: None } => {}
+            // It could not be reached, or it does not know: another try will tell.
+            PresenceState::Unconfirmed {
+                failure: RegisterError::Store(error),
+                ..
+            }
+            | PresenceState::Away {
+                failure: Some(RegisterError::Store(error)),
+            } if last.is_some() => {
+                if !troubled {
+                    notes.warning(format_args!("not renewed: {error}"));
                 }
-                Err(error) => return Err(error.into()),
+                troubled = true;
+            }
+            PresenceState::Unconfirmed { failure, .. }
+            | PresenceState::Away {
+                failure: Some(failure),
+            } => {
+                return Err(failure.into());
             }
         }
     }
-
-    async fn keep(&self, registration: &mut Registration) -> Result<Kept, RegisterError> {
-        let alive = self.registrar.renew(registration).await?;
-        if alive && now() < registration.update_by() {
-            return Ok(Kept::Renewed);
-        }
-        if alive {
-            let updated = self
-                .registrar
-                .update(now(), registration, &self.description)
-                .await;
-            match updated {
-                Ok(()) => return Ok(Kept::Renewed),
-                Err(RegisterError::Lost) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let anew = self.registrar.register(now(), &self.description, self.args.ttl);
-        *registration = anew.await?;
-        Ok(Kept::Anew)
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kept {
-    Renewed,
-    /// Its lease had ended.
-    Anew,
 }
 
 fn say(args: &PutArgs, what: &str, registration: &Registration, out: &mut Out) -> Result<(), CliError> {

@@ -181,7 +181,7 @@ async fn a_store_that_was_away_for_less_than_a_lease_costs_nothing_and_for_longe
         assert_eq!(is_there(&store, &place).await, lives_on);
         store.silent.store(false, Ordering::SeqCst);
         if !lives_on {
-            while presence.state() == PresenceState::Registered(first.clone()) {
+            while presence.state().registration() == Some(&first) {
                 presence.changed().await.unwrap();
             }
         }
@@ -189,6 +189,31 @@ async fn a_store_that_was_away_for_less_than_a_lease_costs_nothing_and_for_longe
         assert_eq!(registration.incarnation() == first.incarnation(), lives_on);
         tokio::time::sleep(TTL).await;
         assert!(is_there(&store, &place).await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_without_an_answer_is_told_and_so_is_the_answer() {
+    let store = Flaky::new();
+    let (mut presence, _) = presence(&store);
+    let first = presence.registered().await.unwrap();
+    assert_eq!(
+        presence.changed().await.unwrap(),
+        PresenceState::Registered(first.clone())
+    );
+    store.away.store(true, Ordering::SeqCst);
+    let PresenceState::Unconfirmed {
+        registration,
+        failure: RegisterError::Store(failure),
+    } = presence.changed().await.unwrap()
+    else {
+        panic!("it was renewed")
+    };
+    assert_eq!(registration, first);
+    assert!(failure.to_string().contains("as told"), "{failure}");
+    store.away.store(false, Ordering::SeqCst);
+    while presence.state() != PresenceState::Registered(first.clone()) {
+        presence.changed().await.unwrap();
     }
 }
 
