@@ -260,7 +260,7 @@ impl Route {
     ///
     /// ```no_run
     /// # async fn example(orders: valkyrie_router::Route) -> Result<(), valkyrie_router::ContinuedError> {
-    /// let after = |received: u64| received.to_be_bytes().to_vec().into();
+    /// let after = |received: u64| bytes::Bytes::from(received.to_be_bytes().to_vec());
     /// let mut replies = orders.replies(("orders", "history"), after).await?;
     /// while let Some(reply) = replies.recv().await? {
     ///     // Each once and in order, from however many nodes.

@@ -183,7 +183,7 @@ async fn live_through(mut events: Vec<(u64, Event)>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn each_reply_comes_once_and_in_order_whenever_nodes_go(events in prop::collection::vec(event(), 1..7)) {
