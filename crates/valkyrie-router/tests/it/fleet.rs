@@ -341,7 +341,7 @@ impl Node {
     }
 
     /// It has died or drained, and its lease has ended.
-    pub(crate) async fn is_forgotten(self) {
+    pub(crate) async fn forgotten(self) {
         self.registrar.deregister(self.registration).await.unwrap();
     }
 

@@ -132,7 +132,7 @@ async fn live_through(mut events: Vec<(u64, Event)>) {
         for at in gone.drain(..) {
             lives += 1;
             let anew = fleet.node(&format!("{}-{lives}", names[at])).await;
-            std::mem::replace(&mut nodes[at], anew).is_forgotten().await;
+            std::mem::replace(&mut nodes[at], anew).forgotten().await;
         }
         while route.peers() != nodes.len() {
             tokio::task::yield_now().await;
@@ -365,7 +365,7 @@ async fn a_stream_waits_for_somebody_to_come_but_not_for_ever() {
     take(&mut replies, 1000).await;
     let first = nodes.remove(0);
     first.dies().await;
-    first.is_forgotten().await;
+    first.forgotten().await;
     let late = async {
         tokio::time::sleep(Duration::from_secs(5)).await;
         fleet.node("late").await
@@ -374,7 +374,7 @@ async fn a_stream_waits_for_somebody_to_come_but_not_for_ever() {
     assert_eq!(late.streams.begun(), 1);
 
     late.dies().await;
-    late.is_forgotten().await;
+    late.forgotten().await;
     let waited = Instant::now();
     let error = loop {
         match replies.recv().await {
@@ -422,13 +422,13 @@ async fn the_deadline_is_the_whole_streams_and_each_node_is_told_what_is_left() 
     assert!(whole.contains(&waited.elapsed()), "{:?}", waited.elapsed());
 
     // It is so as well while there is nobody.
-    nodes.remove(first).is_forgotten().await;
+    nodes.remove(first).forgotten().await;
     let waited = Instant::now();
     let mut replies = open().await.unwrap();
     take(&mut replies, 200).await;
     let last = nodes.remove(0);
     last.dies().await;
-    last.is_forgotten().await;
+    last.forgotten().await;
     let error = replies.recv().await.unwrap_err();
     assert!(matches!(error, ContinuedError::DeadlineExceeded), "{error}");
     assert!(whole.contains(&waited.elapsed()), "{:?}", waited.elapsed());

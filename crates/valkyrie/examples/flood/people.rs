@@ -125,7 +125,7 @@ async fn come_in(endpoint: Endpoint, place: Locator, patience: Duration) -> Newc
                 continue;
             }
         };
-        match connection.call(&echo(), payload()).await {
+        match connection.call(echo(), payload()).await {
             Ok(answer) => {
                 assert_eq!(answer, payload());
                 one.at_once += usize::from(one.busy + one.hung_up + one.timed_out + one.otherwise.len() == 0);
@@ -173,7 +173,7 @@ impl Regulars {
                 for _ in 0..count {
                     ticks.tick().await;
                     let begun = Instant::now();
-                    let answer = connection.call(&echo(), payload()).await.expect("it is answered");
+                    let answer = connection.call(echo(), payload()).await.expect("it is answered");
                     times.push(begun.elapsed());
                     assert_eq!(answer, payload());
                 }
