@@ -168,11 +168,15 @@ fn of_transport(summary: &Summary, ratios: &[Ratio]) -> Vec<Target> {
     let peers = ratios
         .iter()
         .filter(|ratio| ratio.scenario == scenario && ratio.of == Contender::Plain && ratio.to.is_peer())
-        // What has no calls is compared where we make none either.
-        .filter(|ratio| !matches!(scenario.shape, Shape::Unary { .. }) || !ratio.to.is_pipe());
+        // How many messages a library carries that makes no calls is compared where we make none either.
+        .filter(|ratio| match scenario.shape {
+            Shape::Unary { in_flight: 1 } | Shape::Stream => true,
+            Shape::Unary { .. } => !ratio.to.is_pipe(),
+            Shape::Echo { in_flight } => in_flight > 1,
+        });
     let mut targets: Vec<Target> = peers
         .filter_map(|ratio| match scenario.shape {
-            Shape::Unary { in_flight: 1 } | Shape::Echo { in_flight: 1 } => {
+            Shape::Unary { in_flight: 1 } => {
                 let bound = Bound::AtMost(LIBRARY_P50);
                 Some(target(format!("p50 to {}", ratio.to), bound, ratio.p50?))
             }
