@@ -58,6 +58,11 @@ impl LocalCaller {
     }
 
     /// Calls a unary method of this endpoint.
+    ///
+    /// # Errors
+    /// Awaited it gives a [`CallError`]: `Failed` where the policy, admission or the handler refuses, where nothing is served by this
+    /// name and where the handler panicked; `NotSent` where the connection had ended, and nothing ran; `Lost` where it ended in the
+    /// middle; `DeadlineExceeded`. The handler is gone by then, unless it has shielded itself.
     pub fn call(&self, method: &Method, payload: impl Into<Bytes>) -> LocalCall<'_> {
         LocalCall {
             caller: self,
