@@ -1,8 +1,9 @@
 //! What is between the session and the link of a connection whose records are sealed.
 //!
 //! It sits beside the link, behind the same lock, so that a batch is sealed exactly once and records leave in the order
-//! in which they were numbered. Like everything else here it owns no buffer while nothing is under way: what arrives is
-//! read into the thread's buffer, and only the beginning of a record is kept.
+//! in which they were numbered. Like everything else here it owns no buffer while nothing is under way.
+
+mod records;
 
 use std::io::IoSlice;
 use std::mem;
@@ -14,23 +15,23 @@ use valkyrie_frame::Batch;
 use valkyrie_proto::{Failure, Session};
 use valkyrie_security::channel::{Opener, Sealer};
 use valkyrie_security::handshake::{After, Aftermath};
-use valkyrie_transport::{Lane, Link, READ_CHUNK_BYTES};
+use valkyrie_transport::{Lane, Link};
 
+use self::records::Records;
 use crate::resume::Remember;
 use crate::worker;
 
 /// Both directions of a sealed connection.
 pub(crate) struct Channel {
     sealer: Box<Sealer>,
-    opener: Box<Opener>,
+    /// What opens, with what has arrived for it.
+    records: Records,
     /// What understands the records that are not the session's, while such a record is due.
     aftermath: Aftermath,
     /// Where what the acceptor gives us to resume with goes.
     remember: Option<Remember>,
     /// Records that the link has not taken yet.
     unsent: BytesMut,
-    /// What has arrived and is not opened: while the driver works the thread's buffer, else the beginning of a record.
-    input: BytesMut,
 }
 
 /// Why nothing more comes out of a channel.
@@ -65,11 +66,10 @@ impl Channel {
     ) -> Self {
         Self {
             sealer,
-            opener,
+            records: Records::new(opener, input),
             aftermath,
             remember,
             unsent: BytesMut::new(),
-            input,
         }
     }
 
@@ -110,55 +110,50 @@ impl Channel {
         Poll::Ready(Ok(()))
     }
 
-    /// Gives the channel a buffer to read into.
-    pub(crate) fn begin_pass(&mut self) {
-        if self.input.is_empty() {
-            self.input = worker::take_ciphertext();
-        } else if self.input.capacity() < READ_CHUNK_BYTES {
-            let mut roomy = worker::take_ciphertext();
-            roomy.extend_from_slice(&self.input);
-            self.input = roomy;
-        }
-    }
-
     /// Gives the buffer back. Of a record that has begun the bytes are kept, and no more than those.
     pub(crate) fn end_pass(&mut self) {
-        let mut used = mem::take(&mut self.input);
-        if !used.is_empty() {
-            let mut kept = BytesMut::with_capacity(used.len());
-            kept.extend_from_slice(&used);
-            self.input = kept;
-            used.clear();
-        }
-        worker::put_ciphertext(used);
+        self.records.end_pass();
     }
 
     /// Gives back what an idle channel does without, for about as long as it takes to make a record.
     pub(crate) fn sleep(&mut self) {
         self.sealer.put_away();
-        self.opener.put_away();
+        self.records.opener.put_away();
     }
 
-    /// Reads once.
+    /// Reads once, behind what is in `input`: the beginning of a frame of `frame_bytes`, when they are known.
+    ///
+    /// When bytes have come, `input` is for [`Channel::open`] and nobody else until that has opened them.
     pub(crate) fn poll_read(
         &mut self,
         link: &mut dyn Link,
         cx: &mut Context<'_>,
+        input: &mut BytesMut,
+        frame_bytes: usize,
     ) -> Poll<std::io::Result<usize>> {
-        link.poll_read(cx, Lane::FIRST, &mut self.input)
+        self.records
+            .poll_read(input, frame_bytes, |input| link.poll_read(cx, Lane::FIRST, input))
     }
 
-    /// Opens what has arrived and appends it to `plain`.
+    /// Opens what came with the handshake, as [`Channel::open`].
+    pub(crate) fn open_first(&mut self, now: Instant, input: &mut BytesMut) -> Result<(), Fault> {
+        self.records.join(input);
+        self.open(now, input)
+    }
+
+    /// Opens what [`Channel::poll_read`] has read. `input` is what the session takes then, to the last sound record.
     ///
-    /// On an error `plain` holds what was sound before it, and the channel gives nothing any more.
-    pub(crate) fn open(&mut self, now: Instant, plain: &mut BytesMut) -> Result<(), Fault> {
-        if plain.capacity() - plain.len() < self.input.len() {
-            // As much as a link without records reads at once, so that the buffer serves again.
-            plain.reserve(self.input.len().max(READ_CHUNK_BYTES));
-        }
+    /// On an error the channel gives nothing any more.
+    pub(crate) fn open(&mut self, now: Instant, input: &mut BytesMut) -> Result<(), Fault> {
+        let opened = self.open_all(now, input);
+        self.records.part(input);
+        opened
+    }
+
+    fn open_all(&mut self, now: Instant, input: &mut BytesMut) -> Result<(), Fault> {
         while let Some(control) = self
-            .opener
-            .open(now, &mut self.input, plain)
+            .records
+            .open(now, input)
             .map_err(|error| Fault::Broken(Failure::new(error.code(), error.to_string())))?
         {
             let after = self.aftermath.handle(&control);
@@ -196,7 +191,7 @@ mod tests {
     /// is, and what it has called.
     #[test]
     fn a_channel_is_small() {
-        assert!(size_of::<Channel>() <= 120, "{}", size_of::<Channel>());
+        assert!(size_of::<Channel>() <= 128, "{}", size_of::<Channel>());
         let boxed = size_of::<Sealer>() + size_of::<Opener>();
         assert!(boxed <= 512, "{boxed}");
     }
@@ -223,7 +218,10 @@ mod tests {
         for connection in endpoint.connections() {
             let link = connection.shared().lock_link();
             let channel = link.channel.as_ref().unwrap();
-            assert_eq!((channel.input.capacity(), channel.unsent.capacity()), (0, 0));
+            assert_eq!(
+                (channel.records.sealed.capacity(), channel.unsent.capacity()),
+                (0, 0)
+            );
         }
     }
     #[tokio::test]
@@ -249,7 +247,7 @@ mod tests {
                 let awake = |connection: &crate::Connection| {
                     let link = connection.shared().lock_link();
                     let channel = link.channel.as_ref().unwrap();
-                    channel.sealer.is_awake() || channel.opener.is_awake()
+                    channel.sealer.is_awake() || channel.records.opener.is_awake()
                 };
                 while endpoint.connections().iter().any(awake) {
                     // Whoever looks holds the lock that falling asleep needs.

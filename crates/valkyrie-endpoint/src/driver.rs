@@ -100,9 +100,6 @@ impl Driver {
             now: None,
             quiet: LaneSet::NONE,
         };
-        if let Some(channel) = &mut link.channel {
-            channel.begin_pass();
-        }
         let mut idle = false;
         for _ in 0..ROUNDS_MAX {
             idle = self.pass(&mut link, &mut pass, &mut round, cx);
@@ -133,10 +130,13 @@ impl Driver {
     ) -> bool {
         let read = match &mut link.link {
             Some(open) if !link.deaf && !link.lanes.as_ref().is_some_and(|lanes| lanes.has_ended(0)) => {
-                worker::make_room(&mut round.input, round.begun_bytes);
+                let (input, frame_bytes) = (&mut round.input, round.begun_bytes);
                 match &mut link.channel {
-                    None => open.poll_read(cx, Lane::FIRST, &mut round.input),
-                    Some(channel) => channel.poll_read(&mut **open, cx),
+                    None => {
+                        worker::make_room(input, frame_bytes);
+                        open.poll_read(cx, Lane::FIRST, input)
+                    }
+                    Some(channel) => channel.poll_read(&mut **open, cx, input, frame_bytes),
                 }
             }
             _ => Poll::Pending,

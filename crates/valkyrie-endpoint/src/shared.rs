@@ -154,7 +154,7 @@ impl Shared {
         // What the peer has sent right behind its handshake is taken before anything is read.
         let mut fault = None;
         if let Some(channel) = &mut channel {
-            fault = channel.open(now, &mut input).err();
+            fault = channel.open_first(now, &mut input).err();
         }
         let mut deaf = !input.is_empty() && session.handle_input(now, &mut input).is_err();
         if let Some(fault) = fault {

@@ -24,7 +24,7 @@ pub use config::{ChannelConfig, Padding, RekeyLimits};
 pub use control::Control;
 pub use datagram::{DATAGRAM_HEADER_BYTES, DatagramDrop, DatagramOpener, DatagramSealer, DatagramStats};
 pub use keys::{Exports, KeySchedule};
-pub use opener::{OpenError, OpenedRecord, Opener};
+pub use opener::{OpenError, Opener, Within};
 pub use record::{RECORD_HEADER_BYTES, RECORD_PLAINTEXT_MAX, RECORD_TAG_BYTES};
 pub use sealer::{SealError, Sealer};
 pub use window::{WINDOW_NUMBERS, Window};

@@ -97,7 +97,7 @@ impl RecordAead {
             #[cfg(target_arch = "x86_64")]
             Self::Ring(key) => {
                 append(ciphertext, out);
-                key.open(nonce, header, tag, out.get_mut(start..).unwrap_or_default())
+                key.open(nonce, header, tag, out.get_mut(start..).unwrap_or_default(), 0)
             }
         }
     }
@@ -122,30 +122,53 @@ impl RecordAead {
                     return Err(Unspecified);
                 }
                 plain.copy_from_slice(ciphertext);
-                key.open(nonce, header, tag, plain)
+                key.open(nonce, header, tag, plain, 0)
             }
         }
     }
 
-    /// As [`RecordAead::open`], with the plaintext where the ciphertext was.
-    pub(super) fn open_in_place(
+    /// Verifies and decrypts what is in `buffer` from `start` on, ciphertext and tag, to the front of `buffer`.
+    ///
+    /// ring does this at any distance without a copy, AWS-LC where the two do not overlap; see
+    /// [`RecordAead::opens_far_ahead`].
+    pub(super) fn open_within(
         &self,
         nonce: [u8; 12],
         header: &[u8],
-        sealed: &mut [u8],
+        buffer: &mut [u8],
+        start: usize,
     ) -> Result<(), Unspecified> {
-        let (ciphertext, tag) = sealed
+        let (in_out, tag) = buffer
             .split_last_chunk_mut::<RECORD_TAG_BYTES>()
             .ok_or(Unspecified)?;
         match self {
             Self::AwsLc(key) => {
                 let nonce = Nonce::assume_unique_for_key(nonce);
+                let (front, ciphertext) = in_out.split_at_mut_checked(start).ok_or(Unspecified)?;
+                let len = ciphertext.len();
+                if let Some(plain) = front.get_mut(..len) {
+                    return key.open_separate_gather(nonce, Aad::from(header), ciphertext, tag, plain);
+                }
                 key.open_in_place_separate_tag(nonce, Aad::from(header), tag, ciphertext)?;
+                move_to_front(in_out, start, len);
                 Ok(())
             }
             #[cfg(target_arch = "x86_64")]
-            Self::Ring(key) => key.open(nonce, header, tag, ciphertext),
+            Self::Ring(key) => key.open(nonce, header, tag, in_out, start),
         }
+    }
+
+    /// Whether [`RecordAead::open_within`] is faster when the plaintext ends before the ciphertext begins.
+    pub(super) fn opens_far_ahead(&self) -> bool {
+        matches!(self, Self::AwsLc(_))
+    }
+}
+
+/// Moves the `len` bytes behind `start` to the front, in pieces for the reason that [`append`] has.
+fn move_to_front(buffer: &mut [u8], start: usize, len: usize) {
+    for done in (0..len).step_by(COPIED_AT_ONCE) {
+        let piece = COPIED_AT_ONCE.min(len - done);
+        buffer.copy_within(start + done..start + done + piece, done);
     }
 }
 
@@ -203,17 +226,19 @@ mod vaes {
             tag.as_ref().try_into().map_err(|_| Unspecified)
         }
 
+        /// Decrypts what is in `in_out` from `start` on to its front.
         pub(super) fn open(
             &self,
             nonce: [u8; 12],
             header: &[u8],
             tag: &[u8; RECORD_TAG_BYTES],
             in_out: &mut [u8],
+            start: usize,
         ) -> Result<(), Unspecified> {
             let (nonce, tag) = (Nonce::assume_unique_for_key(nonce), Tag::from(*tag));
             let opened = self
                 .0
-                .open_in_place_separate_tag(nonce, Aad::from(header), tag, in_out, 0..);
+                .open_in_place_separate_tag(nonce, Aad::from(header), tag, in_out, start..);
             opened.map(|_| ()).map_err(|_| Unspecified)
         }
     }

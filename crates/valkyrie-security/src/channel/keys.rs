@@ -276,14 +276,20 @@ impl EpochKeys {
         self.key().open(self.nonce(number), header, sealed, plain)
     }
 
-    /// As [`EpochKeys::open`], with the plaintext where the ciphertext was.
-    pub(super) fn open_in_place(
+    /// Verifies and decrypts what is in `buffer` from `start` on, ciphertext and tag, to the front of `buffer`.
+    pub(super) fn open_within(
         &self,
         number: u64,
         header: [u8; RECORD_HEADER_BYTES],
-        sealed: &mut [u8],
+        buffer: &mut [u8],
+        start: usize,
     ) -> Result<(), Unspecified> {
-        self.key().open_in_place(self.nonce(number), &header, sealed)
+        self.key().open_within(self.nonce(number), &header, buffer, start)
+    }
+
+    /// Whether [`EpochKeys::open_within`] is faster when the plaintext ends before the ciphertext begins.
+    pub(super) fn opens_far_ahead(&self) -> bool {
+        self.key().opens_far_ahead()
     }
 }
 

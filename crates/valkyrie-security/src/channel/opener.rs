@@ -1,7 +1,6 @@
 //! The receiving half of a channel: records in, bytes out.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
@@ -27,14 +26,13 @@ pub struct Opener {
     stats: ChannelStats,
 }
 
-/// What a record was, after [`Opener::open_in_place`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct OpenedRecord {
-    /// Where in the record its data are now; empty when it was a control record.
-    pub range: Range<usize>,
-    /// What the record said, when it was a control record and not REKEY.
-    pub control: Option<Control>,
+/// How far a buffer has come that is opened where it lies, see [`Opener::open_within`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Within {
+    /// Bytes at the front of the buffer that are opened.
+    pub plain: usize,
+    /// Where in the buffer begins what is still sealed; at or behind the end of `plain`. What is between says nothing.
+    pub sealed: usize,
 }
 
 impl Opener {
@@ -122,34 +120,56 @@ impl Opener {
         })
     }
 
-    /// Opens `record`, exactly one whole record, where it lies.
+    /// Opens the whole records of `buffer` where they lie: their data go behind the `plain` bytes at its front, in one piece, and
+    /// `at` moves on. What is opened so is copied nowhere, which on many processors is worth a tenth.
+    ///
+    /// It stops behind a control record that is for the handshake and gives it; the caller calls again. `None` says
+    /// that what is left, if anything, is the beginning of a record.
     ///
     /// # Errors
-    /// As [`Opener::open`]; a slice that is not exactly one record is refused with [`OpenError::Cut`]. The contents of `record` are
-    /// not to be used then.
-    pub fn open_in_place(&mut self, now: Instant, record: &mut [u8]) -> Result<OpenedRecord, OpenError> {
+    /// As [`Opener::open`], with `at.plain` behind the last record that was good and `at.sealed` before the one that was not, whose
+    /// contents are not to be used. [`OpenError::Place`] when `at` is not within `buffer`.
+    pub fn open_within(
+        &mut self,
+        now: Instant,
+        buffer: &mut [u8],
+        at: &mut Within,
+    ) -> Result<Option<Control>, OpenError> {
         self.guarded(|opener| {
-            let (head, body) = record
-                .split_first_chunk_mut::<RECORD_HEADER_BYTES>()
-                .ok_or(OpenError::Cut)?;
-            let header = RecordHeader::decode(*head, opener.keys.epoch_byte())?;
-            if body.len() != header.length {
-                return Err(OpenError::Cut);
+            loop {
+                let rest = buffer.get(at.sealed..).ok_or(OpenError::Place)?;
+                let Some((&head, body)) = rest.split_first_chunk::<RECORD_HEADER_BYTES>() else {
+                    return Ok(None);
+                };
+                let header = RecordHeader::decode(head, opener.keys.epoch_byte())?;
+                if body.len() < header.length {
+                    return Ok(None);
+                }
+                if opener.number == u64::MAX {
+                    return Err(OpenError::Exhausted);
+                }
+                let end = at.sealed + RECORD_HEADER_BYTES + header.length;
+                let record = buffer.get_mut(at.plain..end).ok_or(OpenError::Place)?;
+                let start = record.len().checked_sub(header.length).ok_or(OpenError::Place)?;
+                opener
+                    .keys
+                    .open_within(opener.number, head, record, start)
+                    .map_err(|_| OpenError::Tag)?;
+                let plain = record.get(..header.length - RECORD_TAG_BYTES).unwrap_or_default();
+                let (data, control) = opener.admit(now, header, plain)?;
+                at.plain += data;
+                at.sealed = end;
+                if control.is_some() {
+                    return Ok(control);
+                }
             }
-            if opener.number == u64::MAX {
-                return Err(OpenError::Exhausted);
-            }
-            opener
-                .keys
-                .open_in_place(opener.number, *head, body)
-                .map_err(|_| OpenError::Tag)?;
-            let plain = body.get(..header.length - RECORD_TAG_BYTES).unwrap_or_default();
-            let (end, control) = opener.admit(now, header, plain)?;
-            Ok(OpenedRecord {
-                range: RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + end,
-                control,
-            })
         })
+    }
+
+    /// Whether [`Opener::open_within`] saves a copy when there is as much room between the opened and the sealed as a record has data. It
+    /// depends on the library that has the cipher.
+    pub fn opens_far_ahead(&self) -> bool {
+        self.keys.opens_far_ahead()
     }
 
     /// The whole length of the record that `input` begins, so that a caller can make room for it; 0 while that is
@@ -290,11 +310,11 @@ pub enum OpenError {
         /// The announced length.
         found: u32,
     },
-    /// The bytes given to [`Opener::open_in_place`] are not one whole record.
+    /// The [`Within`] given to [`Opener::open_within`] is not within the buffer.
     #[error(
-        "the peer's record is longer or shorter than it says, or the caller has cut it; the channel is closed"
+        "the caller gave a place outside its buffer, or what is sealed before what is opened; the channel is closed"
     )]
-    Cut,
+    Place,
     /// The tag does not verify.
     #[error(
         "a record was changed, repeated, left out or made up on its way; nothing of it was used and the channel is closed"

@@ -26,18 +26,22 @@ fn aes_256_gcm_agrees_with_wycheproof_whoever_computes_it() {
             let mut opened = vec![0; plain.len()];
             let result = aead.open(nonce, &aad, &sealed, &mut opened);
             assert_eq!(result.is_ok(), valid, "{test}");
-            let mut in_place = sealed.clone();
-            let result = aead.open_in_place(nonce, &aad, &mut in_place);
-            assert_eq!(result.is_ok(), valid, "{test}");
+            // Where it lies, a little ahead, and so far ahead that the two do not overlap.
+            let within = [0, 5, 5 + plain.len()].map(|start| {
+                let mut buffer = [&vec![0xee; start][..], &sealed].concat();
+                let result = aead.open_within(nonce, &aad, &mut buffer, start);
+                assert_eq!(result.is_ok(), valid, "{start} {test}");
+                buffer.truncate(plain.len());
+                buffer
+            });
             if !valid {
                 counts.1 += 1;
                 continue;
             }
-            assert_eq!(
-                (&opened, &in_place[..plain.len()]),
-                (&plain, &plain[..]),
-                "{test}"
-            );
+            assert_eq!(opened, plain, "{test}");
+            within
+                .iter()
+                .for_each(|within| assert_eq!(within, &plain, "{test}"));
             let mut made = BytesMut::from(&b"before"[..]);
             aead.seal_from(nonce, &aad, &plain, &mut made).unwrap();
             assert_eq!(made[6..], sealed, "{test}");
@@ -68,7 +72,13 @@ fn a_buffer_of_the_wrong_size_is_an_error_and_no_panic() {
                     aead.open([0; 12], b"", &[0; 15][..short.min(15)], &mut [])
                         .is_err()
                 );
-                assert!(aead.open_in_place([0; 12], b"", &mut room[..short]).is_err());
+                assert!(aead.open_within([0; 12], b"", &mut room[..short], 0).is_err());
+                // A tag, and a start that is behind what it is the tag of.
+                let len = RECORD_TAG_BYTES + short;
+                assert!(
+                    aead.open_within([0; 12], b"", &mut room[..len], short + 1)
+                        .is_err()
+                );
             }
             let mut sealed = BytesMut::new();
             aead.seal_from([0; 12], b"", &[7; 8], &mut sealed).unwrap();
@@ -92,6 +102,7 @@ mod both {
             header in proptest::collection::vec(any::<u8>(), 0..40),
             plain in proptest::collection::vec(any::<u8>(), 0..3000),
             flip: proptest::sample::Index,
+            gap in 0_usize..4000,
         ) {
             let both = all(Cipher::Aes256Gcm, &key);
             let mut records = Vec::new();
@@ -110,7 +121,10 @@ mod both {
                 prop_assert_eq!(&opened, &plain);
                 prop_assert!(aead.open(nonce, &header, &altered, &mut opened).is_err());
                 prop_assert!(aead.open_to(nonce, &header, &altered, &mut BytesMut::new()).is_err());
-                prop_assert!(aead.open_in_place(nonce, &header, &mut altered.clone()).is_err());
+                prop_assert!(aead.open_within(nonce, &header, &mut altered.clone(), 0).is_err());
+                let mut buffer = [&vec![0xee; gap][..], &records[0]].concat();
+                aead.open_within(nonce, &header, &mut buffer, gap).unwrap();
+                prop_assert_eq!(&buffer[..plain.len()], &plain);
             }
         }
     }

@@ -31,14 +31,30 @@ fn refused(good: &[Vec<u8>], input: &[u8]) -> OpenError {
     let (_, records) = three();
     let due = records.get(good.len()).unwrap_or(&records[0]);
     assert_eq!(opened(&mut opener, now, due), Err(error));
-    assert_eq!(opener.open_in_place(now, &mut due.clone()).unwrap_err(), error);
+    let mut at = Within::default();
+    assert_eq!(opener.open_within(now, &mut due.clone(), &mut at), Err(error));
+    assert_eq!(at, Within::default());
     assert_eq!(opener.open_next(now, due, &mut plain), Err(error));
     assert_eq!(plain, content);
 
-    let (mut in_place, _) = three();
-    opened(&mut in_place, now, &good.concat()).unwrap();
-    in_place.open_in_place(now, &mut input.to_vec()).unwrap_err();
-    in_place.open_in_place(now, &mut due.clone()).unwrap_err();
+    // The same where the records lie.
+    let (mut within, _) = three();
+    let mut buffer = [&good.concat()[..], input].concat();
+    let mut at = Within::default();
+    assert_eq!(within.open_within(now, &mut buffer, &mut at), Err(error));
+    let sealed = good.concat().len();
+    assert_eq!(
+        at,
+        Within {
+            plain: content.len(),
+            sealed
+        }
+    );
+    assert_eq!(buffer[..at.plain], content, "what was good stays");
+    assert_eq!(
+        within.open_within(now, &mut due.clone(), &mut Within::default()),
+        Err(error)
+    );
     error
 }
 
@@ -67,9 +83,12 @@ fn a_record_is_nothing_before_its_last_byte() {
         assert_eq!(opened(&mut opener, now, cut).unwrap(), b"", "it waits");
         assert_eq!(opened(&mut opener, now, &records[0]).unwrap(), b"first");
 
-        // Given as a whole record it is refused, and so is the next record in place of the bytes that are missing.
         let (mut opener, _) = three();
-        opener.open_in_place(now, &mut cut.to_vec()).unwrap_err();
+        let mut at = Within::default();
+        assert_eq!(opener.open_within(now, &mut cut.to_vec(), &mut at), Ok(None));
+        assert_eq!(at, Within::default(), "it waits");
+
+        // The next record is refused in place of the bytes that are missing.
         if len > 0 {
             refused(&[], &[cut, &records[1], &[0; 70_000]].concat());
         }

@@ -95,31 +95,53 @@ proptest! {
         prop_assert_eq!(sealer.stats(), opener.stats());
     }
 
+    /// With any room between, from none to more than a record, and whatever is cut where.
     #[test]
-    fn opening_in_place_says_the_same_as_opening_elsewhere(config in configs(), said in vec(says(), 1..8)) {
-        let (mut sealer, mut opener) = pair(config);
-        let (_, mut in_place) = pair(config);
+    fn opening_within_a_buffer_says_the_same_as_opening_elsewhere(
+        config in configs(),
+        cipher in prop::sample::select(&CIPHERS[..]),
+        said in vec(says(), 1..8),
+        cuts in vec(1_usize..4000, 1..20),
+        room in prop::sample::select(&[0_usize, 1, 21, 4096, 16_384, 70_000][..]),
+    ) {
+        let (mut sealer, mut opener) = pair_with(cipher, config);
+        let (_, mut within) = pair_with(cipher, config);
         let mut now = Instant::now();
+        let mut wire = BytesMut::new();
         for say in &said {
             now += Duration::from_secs(20);
-            let mut wire = BytesMut::new();
             match say {
                 Say::Data(chunks) => sealer.seal(now, chunks.iter().map(Vec::as_slice), &mut wire).unwrap(),
                 Say::Control(payload) => {
                     sealer.seal_control(now, &frame(Kind::AUTH_SUCCESS, payload), &mut wire).unwrap();
                 }
             }
-            for record in cut(&wire) {
-                now += Duration::from_secs(1);
-                let mut plain = BytesMut::new();
-                let (used, control) = opener.open_next(now, record, &mut plain).unwrap();
-                prop_assert_eq!(used, record.len());
-                let mut record = record.to_vec();
-                let opened = in_place.open_in_place(now, &mut record).unwrap();
-                prop_assert_eq!(&record[opened.range], &plain[..]);
-                prop_assert_eq!(opened.control, control);
+        }
+        let (mut input, mut plain) = (BytesMut::new(), BytesMut::from(&b"before"[..]));
+        let mut at = Within { plain: plain.len(), sealed: plain.len() + room };
+        let mut buffer = plain.to_vec();
+        buffer.resize(at.sealed, 0xee);
+        let mut rest = &wire[..];
+        for cut in (0..cuts.len()).cycle() {
+            let (now_in, later) = rest.split_at(cuts[cut].min(rest.len()));
+            rest = later;
+            input.extend_from_slice(now_in);
+            buffer.extend_from_slice(now_in);
+            now += Duration::from_secs(20);
+            loop {
+                let control = opener.open(now, &mut input, &mut plain).unwrap();
+                prop_assert_eq!(&within.open_within(now, &mut buffer, &mut at).unwrap(), &control);
+                prop_assert_eq!(&buffer[..at.plain], &plain[..]);
+                prop_assert_eq!(&buffer[at.sealed..], &input[..]);
+                if control.is_none() {
+                    break;
+                }
+            }
+            if rest.is_empty() {
+                break;
             }
         }
+        prop_assert_eq!(opener.stats(), within.stats());
     }
 
     #[test]
@@ -281,4 +303,20 @@ fn buffers_that_are_large_enough_stay_where_they_are() {
     assert_eq!(wire.as_ptr(), places.0);
     opener.open(now, &mut wire, &mut plain).unwrap();
     assert_eq!((plain.as_ptr(), plain.len()), (places.1, content.len() + 64));
+}
+
+#[test]
+fn a_place_outside_the_buffer_is_an_error_and_no_panic() {
+    let now = Instant::now();
+    for (plain, begin) in [(0, 23), (0, usize::MAX), (8, 0), (usize::MAX, 0)] {
+        let (mut sealer, mut opener) = pair(ChannelConfig::default());
+        let mut buffer = sealed(&mut sealer, now, b"x").to_vec();
+        let place = Within { plain, sealed: begin };
+        let mut at = place;
+        assert_eq!(
+            opener.open_within(now, &mut buffer, &mut at),
+            Err(OpenError::Place)
+        );
+        assert_eq!(at, place);
+    }
 }

@@ -266,7 +266,9 @@ fn the_last_number_is_never_used() {
     assert_eq!(opened(&mut opener, now, &beyond), Err(OpenError::Exhausted));
     let (_, mut opener) = pair(ChannelConfig::default());
     opener.skip_to(0, u64::MAX);
-    let error = opener.open_in_place(now, &mut beyond.clone()).unwrap_err();
+    let error = opener
+        .open_within(now, &mut beyond.clone(), &mut Within::default())
+        .unwrap_err();
     assert_eq!(error, OpenError::Exhausted);
 
     sealer.skip_to(0, u64::MAX);
