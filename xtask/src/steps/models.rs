@@ -7,7 +7,9 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::ci::Outcome;
@@ -47,51 +49,99 @@ pub(crate) fn quick(context: &Context) -> Result<Outcome, Failure> {
     check(context, &program, |model| model.sessions_in_ci)
 }
 
-fn check(context: &Context, program: &Path, sessions: impl Fn(&Model) -> u32) -> Result<Outcome, Failure> {
+fn check(
+    context: &Context,
+    program: &Path,
+    sessions: impl Fn(&Model) -> u32 + Sync,
+) -> Result<Outcome, Failure> {
     let folder = context.root.join("docs/protocol/models");
     let models = read_all(&folder)?;
     let mut faults = different_protocols(&models);
-    let (mut ran, mut queries, mut rows) = (0, 0, Vec::new());
-    for (name, model) in &models {
-        let sessions = sessions(model);
-        if sessions == 0 {
-            rows.push(format!("{name:<32} not here; `cargo xtask models` checks it"));
-            continue;
-        }
-        let started = Instant::now();
-        let (lines, ended) = Shell::new(&program.to_string_lossy(), &folder)
-            .args(["verify", name, "--sessions", &sessions.to_string()])
-            .args(["--quiet", "--color", "never"])
-            .limit(LIMIT)
-            .gather();
-        ended?;
-        let answers = answers(&lines);
-        let wrong = differences(model, &answers);
-        let held = answers.iter().filter(|answer| answer.holds).count();
-        rows.push(format!(
-            "{name:<32} {sessions} sessions  {held:>2} hold  {:>2} fail  {:>2} unexpected  {:>7.1} s",
-            answers.len() - held,
-            wrong.len(),
-            started.elapsed().as_secs_f64()
-        ));
-        if !wrong.is_empty() {
-            // The attack is in what the checker said.
-            lines.iter().for_each(|line| println!("{line}"));
-        }
-        faults.extend(wrong.into_iter().map(|fault| format!("{name}: {fault}")));
-        ran += 1;
-        queries += answers.len();
+    let (here, left_out): (Vec<_>, Vec<_>) = models.iter().partition(|(_, model)| sessions(model) > 0);
+    for (name, _) in &left_out {
+        println!("{name:<32} not here; `cargo xtask models` checks it");
     }
-    rows.iter().for_each(|row| println!("{row}"));
+
+    // The checker is busy with one thing at a time for most of a model.
+    let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(here.len()));
+    let next = Mutex::new(here.iter());
+    let verdicts = std::thread::scope(|scope| {
+        let work = || {
+            let mut verdicts = Vec::new();
+            loop {
+                let taken = next.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some((name, model)) = taken else {
+                    return Ok(verdicts);
+                };
+                verdicts.push(verify(program, &folder, name, model, sessions(model))?);
+            }
+        };
+        let running: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        let ended = running
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        ended.collect::<Result<Vec<Vec<Verdict>>, Failure>>()
+    })?;
+
+    let verdicts: Vec<Verdict> = verdicts.into_iter().flatten().collect();
+    let queries: usize = verdicts.iter().map(|verdict| verdict.queries).sum();
+    faults.extend(verdicts.into_iter().flat_map(|verdict| verdict.faults));
     Failure::unless_empty("answers that the files of the models do not expect", faults)?;
-    let note = format!("{ran} of {} models, {queries} queries as expected", models.len());
-    let left_out = models.values().any(|model| sessions(model) < model.sessions);
-    Ok(if left_out {
+    let note = format!(
+        "{} of {} models, {queries} queries as expected",
+        here.len(),
+        models.len()
+    );
+    let less = models.values().any(|model| sessions(model) < model.sessions);
+    Ok(if less {
         Outcome::partly(format!(
             "{note}; the rest and more sessions with `cargo xtask models`"
         ))
     } else {
         Outcome::passed(note)
+    })
+}
+
+/// What came of one model.
+struct Verdict {
+    queries: usize,
+    faults: Vec<String>,
+}
+
+/// Checks one model and says what came of it.
+fn verify(
+    program: &Path,
+    folder: &Path,
+    name: &str,
+    model: &Model,
+    sessions: u32,
+) -> Result<Verdict, Failure> {
+    let started = Instant::now();
+    let (lines, ended) = Shell::new(&program.to_string_lossy(), folder)
+        .args(["verify", name, "--sessions", &sessions.to_string()])
+        .args(["--quiet", "--color", "never"])
+        .limit(LIMIT)
+        .gather();
+    ended?;
+    let answers = answers(&lines);
+    let wrong = differences(model, &answers);
+    if !wrong.is_empty() {
+        // The attack is in what the checker said.
+        lines.iter().for_each(|line| println!("{line}"));
+    }
+    let held = answers.iter().filter(|answer| answer.holds).count();
+    println!(
+        "{name:<32} {sessions} sessions  {held:>2} hold  {:>2} fail  {:>2} unexpected  {:>7.1} s",
+        answers.len() - held,
+        wrong.len(),
+        started.elapsed().as_secs_f64()
+    );
+    Ok(Verdict {
+        queries: answers.len(),
+        faults: wrong
+            .into_iter()
+            .map(|fault| format!("{name}: {fault}"))
+            .collect(),
     })
 }
 
