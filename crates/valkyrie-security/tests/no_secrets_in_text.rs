@@ -14,7 +14,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use bytes::{Bytes, BytesMut};
 use valkyrie_security::channel::{ChannelConfig, KeySchedule};
 use valkyrie_security::credentials::Credentials;
-use valkyrie_security::handshake::{Arrival, Dial, DiallerHandshake, Gate, HandshakeLimits};
+use valkyrie_security::handshake::{After, Arrival, Dial, DiallerHandshake, Gate, HandshakeLimits, Wire};
 use valkyrie_security::identity::SigningKey;
 use valkyrie_security::noise::{Accepting, Dialling};
 use valkyrie_security::provider::{Providers, StaticKey};
@@ -317,7 +317,7 @@ fn established_connections_and_tickets_are_hidden() {
         binding: None,
         plain: None,
     };
-    let mut acceptor = AcceptorHandshake::new(bob.clone(), gate, arrival, now);
+    let mut acceptor = AcceptorHandshake::new(bob.clone(), Arc::clone(&gate), arrival, now);
     let (mut up, mut down) = (BytesMut::new(), BytesMut::new());
     for _ in 0..4 {
         dialler.poll_transmit(&mut up);
@@ -327,7 +327,34 @@ fn established_connections_and_tickets_are_hidden() {
     }
     let keys = [&ada, &bob].map(|security| security.identity().load().static_key().to_bytes().unwrap());
     let secrets: [&[u8]; 2] = [&*keys[0], &*keys[1]];
-    let established = [dialler.established().unwrap(), acceptor.established().unwrap()];
+    hides("Gate", &gate, &secrets);
+    let mut established = [dialler.established().unwrap(), acceptor.established().unwrap()];
+    // The ticket that came behind it, whose number is all that anybody outside can see of it.
+    let mut last_word = down.clone();
+    let Wire::Sealed(_, opener) = &mut established[0].wire else {
+        panic!("it is sealed")
+    };
+    let control = opener
+        .open(now, &mut last_word, &mut BytesMut::new())
+        .unwrap()
+        .unwrap();
+    let payload = control.payload();
+    let ticket = &payload[payload.len() - 16..];
+    hides("Control", &control, &[ticket]);
+    let After::Accepted(known) = established[0].aftermath.handle(&control).unwrap() else {
+        panic!("it was accepted")
+    };
+    hides("Known with a ticket", &known, &[ticket]);
+    hides("Ticket", known.ticket.as_ref().unwrap(), &[ticket]);
+    let again = Dial {
+        place: Place::dialled("tcp://192.0.2.1:7000", true),
+        known: Some(known),
+        binding: None,
+    };
+    hides("Dial", &again, &[ticket]);
+    let resuming = DiallerHandshake::new(ada.clone(), again, now, unix).unwrap();
+    hides("DiallerHandshake", &resuming, &[&secrets[..], &[ticket]].concat());
+    hides("Gate with a ticket", &gate, &[ticket]);
     for established in &established {
         hides("Established", established, &secrets);
         hides("Known", &established.known, &secrets);

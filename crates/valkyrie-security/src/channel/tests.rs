@@ -11,6 +11,8 @@ use crate::{Cipher, Role};
 
 mod attacks;
 mod datagrams;
+#[cfg(target_os = "linux")]
+mod memory;
 mod records;
 mod rekey;
 mod vectors;

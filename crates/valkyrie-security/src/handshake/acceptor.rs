@@ -15,7 +15,7 @@ use super::{Established, Gate, HandshakeError, HandshakeLimits};
 use crate::noise::{Accepted, Accepting, NoiseError, Opened};
 use crate::role::Role;
 use crate::security::Security;
-use crate::suite::{Pattern, Suite, SuiteId};
+use crate::suite::{Pattern, Suite};
 use crate::time::UnixTime;
 use crate::trust::Place;
 use crate::verified::Verified;
@@ -50,13 +50,25 @@ pub struct AcceptorHandshake {
     security: Arc<Security>,
     gate: Arc<Gate>,
     arrival: Arrival,
-    /// The suite that a challenge has named.
-    challenged: Option<SuiteId>,
+    /// What a challenge has asked for.
+    asked: Option<Asked>,
     out: BytesMut,
     /// Bytes in clear that the peer may still send.
     left: usize,
     deadline: Instant,
     phase: Phase,
+}
+
+/// What a challenge asks for, and so what the first message that answers it has to carry.
+///
+/// It is looked up again in the offer that answers. The suite that was named would not do: an offer that was challenged is
+/// part of no prologue, so whoever edits its order chooses what is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// The first suite that can be run.
+    Best,
+    /// The first of pattern XX.
+    Xx,
 }
 
 enum Phase {
@@ -79,7 +91,7 @@ impl AcceptorHandshake {
             security,
             gate,
             arrival,
-            challenged: None,
+            asked: None,
             out: BytesMut::new(),
             left: HandshakeLimits::CLEAR_BYTES_MAX,
             deadline: now + HandshakeLimits::TIMEOUT,
@@ -108,6 +120,7 @@ impl AcceptorHandshake {
                     Ok(None) => Ok(Phase::Credentials(keyed)),
                     Ok(Some(verified)) => Ok(Phase::Done(Box::new(keyed.establish(verified, None)))),
                     Err(error) => {
+                        self.gate.failed(&error);
                         self.refuse_sealed(&mut keyed, &error, now)?;
                         return Err(error);
                     }
@@ -144,6 +157,7 @@ impl AcceptorHandshake {
 
     /// Says no in clear.
     fn refuse(&mut self, error: &HandshakeError) {
+        self.gate.failed(error);
         let refusal = error.refusal();
         let kind = match error {
             // That peer knows nothing of handshakes.
@@ -162,7 +176,7 @@ impl AcceptorHandshake {
         match frame.header.kind {
             Kind::KEY_EXCHANGE => {}
             Kind::HELLO => {
-                let Some(verified) = self.arrival.plain.clone().filter(|_| self.challenged.is_none()) else {
+                let Some(verified) = self.arrival.plain.clone().filter(|_| self.asked.is_none()) else {
                     return Err(HandshakeError::PlainRefused);
                 };
                 return Ok(Phase::Done(Box::new(Established::plain(verified))));
@@ -194,15 +208,14 @@ impl AcceptorHandshake {
         let address = self.arrival.address;
         let psk = offer.ticket.and_then(|ticket| self.gate.psk(now, &ticket));
         let suites = self.security.suites();
-        let chosen = match self.challenged {
-            // What was asked for, and nothing else.
-            Some(id) if offer.suite == id => id.suite(),
-            Some(_) => return Err(HandshakeError::Downgrade(offer.suite)),
-            None => suites.choose(&offer.offered, |suite| {
-                suite.pattern != Pattern::IkPsk0 || psk.is_some()
-            }),
-        };
+        let chosen = suites.choose(&offer.offered, |suite| match self.asked {
+            Some(Asked::Xx) => suite.pattern == Pattern::Xx,
+            Some(Asked::Best) | None => suite.pattern != Pattern::IkPsk0 || psk.is_some(),
+        });
         let chosen = chosen.ok_or_else(|| HandshakeError::NoCommonSuite(offer.offered.clone()))?;
+        if self.asked.is_some() && chosen.id != offer.suite {
+            return Err(HandshakeError::Downgrade(offer.suite));
+        }
         let cookie_is_good = address.is_none_or(|address| {
             offer
                 .cookie
@@ -210,12 +223,10 @@ impl AcceptorHandshake {
         });
         match self.gate.first_message(now, cookie_is_good) {
             Verdict::Go => {}
-            Verdict::Challenge if self.challenged.is_none() => {
+            Verdict::Challenge if self.asked.is_none() => {
                 let cookie = address.map(|address| self.gate.cookie(now, address));
-                return Ok(self.challenge(Challenge {
-                    suite: chosen.id,
-                    cookie,
-                }));
+                let suite = chosen.id;
+                return Ok(self.challenge(Asked::Best, Challenge { suite, cookie }));
             }
             Verdict::Challenge => {
                 return Err(HandshakeError::Busy {
@@ -228,10 +239,8 @@ impl AcceptorHandshake {
             }
         }
         if chosen.id != offer.suite {
-            return Ok(self.challenge(Challenge {
-                suite: chosen.id,
-                cookie: None,
-            }));
+            let suite = chosen.id;
+            return Ok(self.challenge(Asked::Best, Challenge { suite, cookie: None }));
         }
         let prologue = envelope::prologue(self.arrival.binding.as_ref(), clear);
         let opened = self.open(chosen, &prologue, psk.as_deref(), message);
@@ -311,8 +320,8 @@ impl AcceptorHandshake {
         }
     }
 
-    fn challenge(&mut self, challenge: Challenge) -> Phase {
-        self.challenged = Some(challenge.suite);
+    fn challenge(&mut self, asked: Asked, challenge: Challenge) -> Phase {
+        self.asked = Some(asked);
         let frame = envelope::frame(Kind::AUTH_CHALLENGE, |payload| challenge.encode(payload));
         self.out.extend_from_slice(&frame);
         Phase::First
@@ -323,9 +332,9 @@ impl AcceptorHandshake {
         let suites = self.security.suites();
         let xx = suites.choose(&offer.offered, |suite| suite.pattern == Pattern::Xx);
         match xx {
-            Some(suite) if self.challenged.is_none() => {
+            Some(suite) if self.asked.is_none() => {
                 let suite = suite.id;
-                Ok(self.challenge(Challenge { suite, cookie: None }))
+                Ok(self.challenge(Asked::Xx, Challenge { suite, cookie: None }))
             }
             _ => Err(HandshakeError::NotForUs),
         }
@@ -417,6 +426,7 @@ impl AcceptorHandshake {
             Some(deadline) if deadline <= now => {
                 match std::mem::replace(&mut self.phase, Phase::Over) {
                     Phase::Credentials(mut keyed) => {
+                        self.gate.failed(&HandshakeError::TimedOut);
                         self.refuse_sealed(&mut keyed, &HandshakeError::TimedOut, now)?;
                     }
                     _ => self.refuse(&HandshakeError::TimedOut),

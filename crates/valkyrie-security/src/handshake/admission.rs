@@ -12,6 +12,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::HandshakeError;
+
 #[cfg(test)]
 mod tests;
 
@@ -142,6 +144,12 @@ pub struct AdmissionStats {
     pub challenged: u64,
     /// First messages refused because too many had been computed.
     pub refused_in_total: u64,
+    /// Handshakes that were not done within [`HandshakeLimits::TIMEOUT`].
+    pub timed_out: u64,
+    /// Handshakes whose peers said or announced more than they may before they are known, see [`HandshakeLimits::CLEAR_BYTES_MAX`].
+    pub too_long: u64,
+    /// First messages that were sent before.
+    pub replayed: u64,
     /// Addresses whose rate was forgotten to remember another's.
     pub addresses_forgotten: u64,
     /// Handshakes in progress now.
@@ -247,6 +255,16 @@ impl Admission {
         self.half_open.remove(&id);
         if self.half_open.is_empty() {
             self.room = None;
+        }
+    }
+
+    /// A handshake that was let in came to nothing: counts it where one of the bounds that strangers are held to was the reason.
+    pub(crate) fn failed(&mut self, error: &HandshakeError) {
+        match error {
+            HandshakeError::TimedOut => self.stats.timed_out += 1,
+            HandshakeError::TooLong => self.stats.too_long += 1,
+            HandshakeError::Replay => self.stats.replayed += 1,
+            _ => {}
         }
     }
 

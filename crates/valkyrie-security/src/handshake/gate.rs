@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
+use super::HandshakeError;
 pub(crate) use super::admission::Verdict;
 use super::admission::{Admission, AdmissionStats, HalfOpenId, HandshakeLimits};
 use super::cookie::Cookies;
@@ -77,6 +78,10 @@ impl Gate {
 
     pub(crate) fn first_message(&self, now: Instant, proved: bool) -> Verdict {
         lock(&self.admission).first_message(now, proved)
+    }
+
+    pub(crate) fn failed(&self, error: &HandshakeError) {
+        lock(&self.admission).failed(error);
     }
 
     pub(crate) fn cookie(&self, now: Instant, address: IpAddr) -> [u8; COOKIE_LEN] {

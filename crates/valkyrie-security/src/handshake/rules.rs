@@ -25,7 +25,12 @@ impl Default for Suites {
 impl Suites {
     /// The suites of this crate with a KEM, and those that a plugged provider adds, which come last.
     pub fn with_providers(providers: Providers) -> Self {
-        let (first, second) = ciphers(&providers);
+        let has_aes = providers.has_aes();
+        Self::ordered(providers, has_aes)
+    }
+
+    fn ordered(providers: Providers, has_aes: bool) -> Self {
+        let (first, second) = ciphers(has_aes);
         let own = |cipher| {
             BY_PREFERENCE.into_iter().filter_map(move |pattern| {
                 let fits = |suite: &&Suite| {
@@ -47,7 +52,7 @@ impl Suites {
     /// breaks X25519 later.
     #[must_use]
     pub fn and_classical(mut self) -> Self {
-        let (first, second) = ciphers(&self.providers);
+        let (first, second) = ciphers(self.providers.has_aes());
         for cipher in [first, second] {
             for pattern in [Pattern::Ik, Pattern::Xx] {
                 let classical = |suite: &&Suite| {
@@ -160,8 +165,8 @@ impl std::fmt::Debug for Ticket {
 }
 
 /// The cipher that this machine is quicker at, and the other.
-fn ciphers(providers: &Providers) -> (Cipher, Cipher) {
-    if providers.has_aes() {
+fn ciphers(has_aes: bool) -> (Cipher, Cipher) {
+    if has_aes {
         (Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305)
     } else {
         (Cipher::ChaCha20Poly1305, Cipher::Aes256Gcm)
@@ -175,3 +180,29 @@ const BY_PREFERENCE: [Pattern; 3] = [Pattern::IkPsk0, Pattern::Ik, Pattern::Xx];
 const CLASSICAL: u8 = 16;
 /// Suite numbers from here on need a provider of their own.
 const PLUGGED: u8 = 64;
+
+#[cfg(test)]
+mod tests {
+    //! What is asked for first.
+
+    use super::*;
+
+    #[test]
+    fn aes_comes_first_where_the_processor_has_it_and_chacha_elsewhere() {
+        let [aes, chacha] = [true, false].map(|has_aes| Suites::ordered(Providers::default(), has_aes));
+        assert_eq!(aes.permitted, [3, 2, 1, 6, 5, 4].map(SuiteId));
+        assert_eq!(chacha.permitted, [6, 5, 4, 3, 2, 1].map(SuiteId));
+        let default = Suites::default().permitted;
+        assert!(default == aes.permitted || default == chacha.permitted);
+        assert!(default.iter().all(|id| id.suite().unwrap().post_quantum()));
+    }
+
+    #[test]
+    fn classical_suites_come_last_of_all_and_only_when_asked_for() {
+        let permitted = Suites::default().and_classical().permitted;
+        let (hybrid, classical) = permitted.split_at(6);
+        assert!(hybrid.iter().all(|id| id.suite().unwrap().post_quantum()));
+        assert!(classical.iter().all(|id| !id.suite().unwrap().post_quantum()));
+        assert_eq!(classical.len(), 4);
+    }
+}

@@ -1,8 +1,10 @@
 //! Two machines against each other, and against somebody between them.
 
 mod attacks;
+mod bounds;
 mod challenges;
 mod judgements;
+mod offers;
 mod ordinary;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -15,8 +17,9 @@ use super::{
     AcceptorHandshake, After, Arrival, Dial, DiallerHandshake, Established, Gate, HandshakeError,
     HandshakeLimits, Known, Suites, Wire,
 };
-use crate::identity::Identity;
+use crate::identity::{DocumentBuilder, Identity, SigningKey};
 use crate::live::Live;
+use crate::provider::StaticKey;
 use crate::security::Security;
 use crate::time::UnixTime;
 use crate::trust::{Pin, Place, Trust};
@@ -63,6 +66,28 @@ impl Party {
 /// Ada dials Bob, and both trust each other.
 fn friends() -> (Party, Party) {
     let (ada, bob) = (Party::new("ada"), Party::new("bob"));
+    let ada = ada.trusts(&bob);
+    let bob = bob.trusts(&ada);
+    (ada, bob)
+}
+
+/// The same, with documents that only Ed25519 signs: so short that every byte of every flight can be tried.
+fn short_friends() -> (Party, Party) {
+    let party = |name: char| {
+        let (key, seed) = (StaticKey::generate().unwrap(), [name as u8; 32]);
+        let signing = SigningKey::from_seeds(&seed, None).unwrap();
+        let (begin, end) = (unix(), unix().saturating_add(Identity::LIFETIME));
+        let document = DocumentBuilder::node(&name.to_string(), &[key.public()])
+            .signing_keys(signing.public())
+            .valid(begin, end)
+            .sign(&signing)
+            .unwrap();
+        let identity = Identity::new(vec![key], Some(signing), document.document().unwrap()).unwrap();
+        Party {
+            security: Security::new(Live::new(identity), Live::new(Trust::default())),
+        }
+    };
+    let (ada, bob) = (party('a'), party('b'));
     let ada = ada.trusts(&bob);
     let bob = bob.trusts(&ada);
     (ada, bob)
@@ -123,6 +148,22 @@ impl Setup {
             acceptor: self.acceptor(bob),
             to_acceptor: BytesMut::new(),
             to_dialler: BytesMut::new(),
+        }
+    }
+
+    /// Whatever was done to this gate and these parties before has harmed nothing: a first contact goes through.
+    fn unharmed(&self, ada: &Party, bob: &Party) {
+        let first_contact = Self {
+            known: None,
+            gate: Arc::clone(&self.gate),
+            ..*self
+        };
+        let mut pair = first_contact.pair(ada, bob);
+        let (mut dialler, mut acceptor) = pair.run().both();
+        assert_eq!(dialler.verified.suite(), acceptor.verified.suite());
+        if matches!(dialler.wire, Wire::Sealed(..)) {
+            pair.ticket(&mut dialler);
+            talks(self.now, &mut dialler, &mut acceptor);
         }
     }
 

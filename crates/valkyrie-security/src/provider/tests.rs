@@ -8,6 +8,8 @@ use serde_json::Value;
 use super::*;
 use crate::vectors::{array, field, tests};
 
+mod encapsulation;
+
 fn valid(test: &Value) -> bool {
     match test["result"].as_str() {
         Some("valid") => true,

@@ -59,17 +59,17 @@ def wycheproof(name, fields, keep_group=lambda group: True, keep_test=lambda tes
     write(f"wycheproof/{name}.json", {"algorithm": published["algorithm"], "tests": tests}, "tests")
 
 
-def acvp():
-    """ML-KEM-768, decapsulation alone: all ciphertexts of the one key that has ten, and every fifth of the others."""
-    published = json.loads((SOURCE / "acvp" / "ml-kem-encap-decap.json").read_text())
+def acvp(name, source, fields, keep):
+    """ML-KEM-768. A field of a group stands in the first of its tests alone."""
+    published = json.loads((SOURCE / "acvp" / f"{source}.json").read_text())
     tests = [
-        {key: {**group, **test}[key] for key in ["tcId", "reason", "dk", "c", "k"] if key != "dk" or key in test or not n}
+        {key: {**group, **test}[key] for key in ["tcId", *fields] if key in test or key in group and not n}
         for group in published["testGroups"]
         if group["parameterSet"] == "ML-KEM-768"
         for n, test in enumerate(group["tests"])
-        if "dk" in group or n % 5 == 0
+        if keep(group, n)
     ]
-    write("acvp/ml-kem-768-decapsulation.json", {"tests": tests}, "tests")
+    write(f"acvp/{name}.json", {"tests": tests}, "tests")
 
 
 noise("cacophony")
@@ -81,4 +81,10 @@ wycheproof("chacha20_poly1305_test", aead, lambda group: group["ivSize"] == 96)
 wycheproof("ed25519_test", ["publicKey", "msg", "sig"], lambda group: group.update(publicKey=group["publicKey"]["pk"]) is None)
 wycheproof("hkdf_sha256_test", ["ikm", "salt", "info", "size", "okm"])
 wycheproof("mlkem_768_encaps_test", ["ek"], keep_test=lambda test: test["result"] == "invalid" or test["tcId"] % 10 == 0)
-acvp()
+wycheproof("mlkem_768_test", ["seed", "c", "K"], keep_test=lambda test: test["result"] == "invalid" or test["tcId"] % 5 == 0)
+wycheproof("mlkem_768_keygen_seed_test", ["seed", "ek", "dk"], keep_test=lambda test: test["tcId"] % 10 == 0)
+wycheproof("mlkem_768_semi_expanded_decaps_test", ["dk", "c", "K"])
+# All ciphertexts of the one key that has ten, and every fifth of the others.
+acvp("ml-kem-768-decapsulation", "ml-kem-encap-decap", ["reason", "dk", "c", "k"], lambda group, n: "dk" in group or n % 5 == 0)
+acvp("ml-kem-768-encapsulation", "ml-kem-encap-decap", ["ek", "m", "c", "k"], lambda group, n: group["function"] == "encapsulation")
+acvp("ml-kem-768-key-generation", "ml-kem-key-gen", ["d", "z", "ek", "dk"], lambda group, n: True)

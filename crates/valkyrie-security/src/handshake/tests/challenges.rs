@@ -6,7 +6,7 @@ use crate::handshake::envelope::{self, Challenge};
 use valkyrie_frame::Kind;
 
 /// A gate that asks everybody with an address for a cookie.
-fn loaded(now: Instant) -> Arc<Gate> {
+pub(super) fn loaded(now: Instant) -> Arc<Gate> {
     let limits = HandshakeLimits {
         cookies_above: 0,
         ..HandshakeLimits::default()
