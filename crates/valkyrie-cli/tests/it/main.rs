@@ -13,6 +13,7 @@ mod program;
 mod pty;
 mod qos;
 mod registry;
+mod secrets;
 mod signals;
 mod spiffe;
 mod strangers;

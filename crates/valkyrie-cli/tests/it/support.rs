@@ -1,7 +1,7 @@
 //! Running the program and a server of it.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 
@@ -170,6 +170,17 @@ impl Server {
 
     pub(crate) fn signal(&self, signal: Signal) {
         send_signal(&self.child, signal);
+    }
+
+    /// Ends it, and gives all that it has printed and nobody has read.
+    pub(crate) fn said(mut self) -> String {
+        self.signal(Signal::TERM);
+        let mut said = String::new();
+        self.lines.read_to_string(&mut said).expect("text");
+        let mut errors = self.child.stderr.take().expect("a pipe");
+        errors.read_to_string(&mut said).expect("text");
+        self.wait();
+        said
     }
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
