@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use valkyrie::security::identity::{Fingerprint, SigningKey};
+use valkyrie::security::identity::{BuildError, Fingerprint, SigningKey};
 use valkyrie::security::trust::{FirstUse, KnownPeer, UnknownPeer};
 use valkyrie::security::{Identity, Live, Security, UnixTime};
 use valkyrie_keystore::{Changes, Home, Keystore, KeystoreError, Made, NewIdentity, Passphrase};
@@ -85,10 +85,34 @@ impl Access {
             ));
         }
         keystore.set_first_use(rule);
-        Ok(Self {
+        let access = Self {
             keystore: Arc::new(keystore),
             workload: None,
             notes,
+        };
+        if let Some(why) = access.not_of_this_time() {
+            notes.warning(why);
+        }
+        Ok(access)
+    }
+
+    /// Why no peer can take the identity in the files at this time, if none can.
+    pub(crate) fn not_of_this_time(&self) -> Option<String> {
+        let (document, now) = (self.keystore.document(), now());
+        let directory = self.keystore.home().path().display();
+        if now < document.not_before() {
+            return Some(format!(
+                "the identity in {directory} is not good before {}, and peers do not take it until then; this clock, or the one of whoever \
+                 signed it, may be wrong",
+                document.not_before()
+            ));
+        }
+        (now >= document.not_after()).then(|| {
+            format!(
+                "the identity in {directory} was good until {}, and peers do not take it any more; have it signed anew: `valkyrie keys \
+                 export --request`, `valkyrie keys sign` beside the authority, `valkyrie keys import`",
+                document.not_after()
+            )
         })
     }
 
@@ -265,6 +289,10 @@ impl From<KeystoreError> for CliError {
     fn from(error: KeystoreError) -> Self {
         let described = Self::new(Exit::Local, error.to_string());
         match error {
+            KeystoreError::Build(BuildError::Name | BuildError::Word(_) | BuildError::Document(_)) => Self {
+                exit: Exit::Usage,
+                ..described
+            },
             KeystoreError::NoIdentity(_) => described.hint("`valkyrie keys new` makes one"),
             KeystoreError::PassphraseNeeded(_) => {
                 described.hint("run it at a terminal, or name a file with --passphrase-file")

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use valkyrie::security::audit::AuditEvent;
 use valkyrie::security::trust::{FirstUse, UnknownPeer};
-use valkyrie::{AccessPolicy, Expect, PlainRule, PolicyHandle};
+use valkyrie::{AccessPolicy, Expect, PolicyHandle};
 use valkyrie_rustci::access::{self as roles, Access as CiAccess};
 use valkyrie_rustci::command::{self, CiArgs, CiExit, IoOptions, MeetArgs, Meeting, Needs, ServerArgs};
 
@@ -71,7 +71,9 @@ fn dials(args: &MeetArgs, notes: Notes) -> Result<Prepared, CliError> {
     }
     let access = Access::open(&args.identity, access::first_use(notes), notes)?;
     let expect = args.trust.map_or(Expect::Anybody, Expect::Fingerprint);
-    let dialling = CiAccess::secure(access.dialling(args)?).with_on_first_use(access.on_first_use());
+    let dialling = CiAccess::secure(access.dialling(args)?)
+        .with_on_first_use(access.on_first_use())
+        .with_plain(args.plain_rule());
     let mut meeting = Meeting::new(dialling.expecting(expect));
     let asking = access.clone();
     meeting.decide = Arc::new(move |unknown: UnknownPeer| {
@@ -101,11 +103,7 @@ fn serves(args: &ServerArgs, notes: Notes) -> Result<Prepared, CliError> {
         (None, false) => roles::policy_by_roles(Some(own))
             .map_err(|error| CliError::new(Exit::Local, error.to_string()))?,
     };
-    let rule = if args.plain {
-        PlainRule::Always
-    } else {
-        PlainRule::Never
-    };
+    let rule = command::plain_rule(args.plain, args.peer_credentials);
     let trail = Trail::begin(access.keystore(), args.audit, notes)?;
     let recording = trail.clone();
     let secure = CiAccess::secure(access.security())

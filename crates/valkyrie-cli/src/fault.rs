@@ -50,9 +50,11 @@ impl From<ConnectError> for CliError {
                     }))) => error.hint("something else listens there, a web server perhaps; check the port"),
                     CloseReason::Refused(failure) => match failure.code {
                         ErrorCode::UNAUTHENTICATED => error.with_exit(Exit::Distrust).hint(
-                            "a peer that takes no plain connections says so; leave --plain away, or give it to both",
+                            "a peer that takes no such connections says so; leave --plain or --peer-credentials away, or give it to both",
                         ),
-                        code if is_about_identity(code) => error.with_exit(Exit::Distrust).hint(TRUST_US_HINT),
+                        code if is_about_identity(code) => {
+                            error.with_exit(Exit::Distrust).hint(refused_hint(code))
+                        }
                         _ => error,
                     },
                     CloseReason::LinkLost => {
@@ -85,13 +87,16 @@ fn handshake_fault(error: HandshakeError, message: String) -> CliError {
             TrustError::Expired(_) => {
                 distrust.hint("its operator has to renew its identity, or one of the two clocks is wrong")
             }
+            TrustError::AuthorityExpired(_) => {
+                distrust.hint("its newer document is taken with `valkyrie keys trust FILE`")
+            }
             TrustError::NotYetValid(_) => distrust.hint("one of the two clocks may be wrong"),
             TrustError::NotExpected { .. } => {
                 distrust.hint("nothing was sent; check the locator and --trust")
             }
             _ => distrust,
         },
-        HandshakeError::Refused(_) => distrust.hint(TRUST_US_HINT),
+        HandshakeError::Refused(refusal) => distrust.hint(refused_hint(refusal.code)),
         HandshakeError::RefusedInClear(_) => distrust,
         HandshakeError::Frame(DecodeError::Header(HeaderError::Magic { .. })) => {
             CliError::new(Exit::Protocol, message)
@@ -110,6 +115,20 @@ fn handshake_fault(error: HandshakeError, message: String) -> CliError {
 /// The peer says that it is about who this side is.
 fn is_about_identity(code: ErrorCode) -> bool {
     matches!(code.family(), Some(Family::Auth | Family::Security))
+}
+
+/// What somebody can do whom the peer refuses.
+fn refused_hint(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::CREDENTIALS_EXPIRED => {
+            "what this side showed is not good at this time: look with `valkyrie keys show`, or `valkyrie token show`; one of the two \
+             clocks may be wrong"
+        }
+        ErrorCode::IDENTITY_REVOKED => {
+            "only those who revoked it can say why: the peer's operator, or this side's authority"
+        }
+        _ => TRUST_US_HINT,
+    }
 }
 
 fn trust_hint(fingerprint: Fingerprint) -> String {
@@ -276,7 +295,7 @@ fn transport_exit(error: &TransportError, otherwise: Exit) -> Exit {
     }
 }
 
-const TRUST_US_HINT: &str = "the peer does not trust this side: its operator runs `valkyrie keys trust` with what \
+pub(crate) const TRUST_US_HINT: &str = "the peer does not trust this side: its operator runs `valkyrie keys trust` with what \
                              `valkyrie keys show --fingerprint` says here";
 
 const LOCATOR_HINT: &str = "locators look like tcp://host:port, uds:///absolute/path or uds://@name";

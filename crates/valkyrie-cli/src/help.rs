@@ -29,7 +29,9 @@ fn flowed(text: &str) -> String {
             (_, false) => out.push('\n'),
         }
         in_prose = is_prose;
-        match line.trim_start().starts_with("valkyrie ") && line.len() > COLUMNS {
+        // A sentence may go on with the name of the program, at the beginning of a line.
+        let is_example = !is_prose && line.trim_start().starts_with("valkyrie ");
+        match is_example && line.len() > COLUMNS {
             true => break_example(line, &mut out),
             false => out.push_str(line),
         }
@@ -96,6 +98,11 @@ mod tests {
             flowed(text),
             "One sentence that goes on.\n\nExamples:\n  valkyrie ls\n  other text"
         );
+        let text = format!(
+            "Its directory is, else\nvalkyrie in {}",
+            "another place ".repeat(9)
+        );
+        assert_eq!(flowed(&text), text.replace('\n', " "));
     }
 
     #[test]

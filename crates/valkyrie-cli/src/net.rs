@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use clap::Args;
 use tokio::runtime::{Builder, Runtime};
-use valkyrie::{Class, ConnectError, Connection, Endpoint, Expect, Locator, PlainRule};
+use valkyrie::{Class, ConnectError, Connection, Endpoint, Expect, Locator};
 use valkyrie_rustci::command::MeetArgs;
 
 use crate::access::{self, Access};
 use crate::exit::{CliError, Exit};
+use crate::fault::TRUST_US_HINT;
 use crate::out::Notes;
 use crate::signals::Signals;
 use crate::spiffe::SpiffeArgs;
@@ -110,8 +111,9 @@ impl DialArgs {
             Some(access) => valkyrie::endpoint()
                 .security(access.dialling(&self.meet)?)
                 .on_first_use(access.on_first_use()),
-            None => valkyrie::endpoint().plain(PlainRule::Always),
+            None => valkyrie::endpoint(),
         };
+        let builder = builder.plain(self.meet.plain_rule());
         Ok(Dial {
             args: self,
             access,
@@ -128,10 +130,21 @@ impl Dial<'_> {
             Err(error) => error,
         };
         let (Some(unknown), Some(access)) = (error.unknown_peer(), &self.access) else {
-            return Err(error.into());
+            return Err(self.told(error));
         };
         access.decide(unknown.clone()).await?;
-        Ok(self.once().await??)
+        self.once().await?.map_err(|error| self.told(error))
+    }
+
+    /// Whose token is refused is not helped by being trusted.
+    fn told(&self, error: ConnectError) -> CliError {
+        let told = CliError::from(error);
+        match self.args.meet.token {
+            Some(_) if told.hint.as_deref() == Some(TRUST_US_HINT) => told.hint(
+                "the peer takes tokens of the roots that its policy names; `valkyrie token show` says whether a token is one of a root",
+            ),
+            _ => told,
+        }
     }
 
     /// Who has to answer.

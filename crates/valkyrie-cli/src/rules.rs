@@ -1,6 +1,7 @@
 //! Files of rules, an access policy or one of the quality of service: checked with the place of every mistake, and read
 //! again while a server runs.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -131,7 +132,13 @@ fn read<R: Rules>(path: &Path) -> Result<String, CliError> {
     let failed = |why: &dyn std::fmt::Display| {
         CliError::new(Exit::Local, format!("{} cannot be read: {why}", path.display()))
     };
-    let length = std::fs::metadata(path).map_err(|error| failed(&error))?.len();
+    let found = std::fs::metadata(path).map_err(|error| failed(&error))?;
+    // Whoever may change what others may do may do everything. A group that shares the work is somebody's decision.
+    if found.is_file() && found.mode() & 0o002 != 0 {
+        let message = format!("{} may be changed by every user and is not used", path.display());
+        return Err(CliError::new(Exit::Local, message).hint(format!("chmod o-w {}", path.display())));
+    }
+    let length = found.len();
     if length > R::FILE_BYTES_MAX as u64 {
         return Err(failed(&format_args!(
             "it has {length} bytes, and a policy has {} at most",

@@ -12,8 +12,8 @@ use serde_json::json;
 use valkyrie::security::audit::AuditEvent;
 use valkyrie::security::trust::{FirstUse, KnownPeer};
 use valkyrie::transport::tls::Roots;
-use valkyrie::{AccessPolicy, Endpoint, Locator, PlainRule, PolicyHandle, Qos, UdsTransport};
-use valkyrie_rustci::command::{AuditFileArgs, IdentityArgs};
+use valkyrie::{AccessPolicy, Endpoint, Locator, PolicyHandle, Qos, UdsTransport};
+use valkyrie_rustci::command::{AuditFileArgs, IdentityArgs, plain_rule};
 
 use self::gateway::Gateways;
 pub(crate) use self::services::ProcessReport;
@@ -105,6 +105,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, help_heading = "Security")]
     plain: bool,
 
+    /// Over Unix sockets take connections without handshake and encryption as well, from those that ask for one: who they
+    /// are the operating system says, as uid:N and gid:N to the policy.
+    #[arg(long, conflicts_with_all = ["plain", "swim"], help_heading = "Security")]
+    peer_credentials: bool,
+
     #[command(flatten)]
     identity: IdentityArgs,
 
@@ -182,11 +187,7 @@ async fn serve(
             qos.as_ref()
                 .map_or_else(Qos::default, |file| file.rules().qos().clone()),
         )
-        .plain(if args.plain {
-            PlainRule::Always
-        } else {
-            PlainRule::Never
-        })
+        .plain(plain_rule(args.plain, args.peer_credentials))
         .audit(move |event: &AuditEvent<'_>| recording.record(event))
         .on_first_use(move |peer: &KnownPeer| {
             // Where anybody is let in, a file of them would be of no use to anybody.

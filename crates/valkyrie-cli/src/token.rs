@@ -1,7 +1,8 @@
 //! `valkyrie token`: capabilities for callers that have no identity where they call.
 
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{IsTerminal, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use valkyrie::Class;
 use valkyrie::security::policy::Classes;
 use valkyrie::security::provider::PublicKey;
 use valkyrie::security::token::{Narrowing, Right, Token, TokenError, TokenRights, TokenRoot};
-use valkyrie_keystore::{Home, Made};
+use valkyrie_keystore::{Home, KeystoreError, Made};
 use valkyrie_rustci::command::IdentityArgs;
 use zeroize::Zeroizing;
 
@@ -22,7 +23,7 @@ use crate::exit::{CliError, Exit};
 use crate::keys::parse_key;
 use crate::net::parse_class;
 use crate::out::{Notes, Out};
-use crate::units::parse_lifetime;
+use crate::units::parse_validity;
 
 /// Makes tokens that say what their bearer may do, narrows and shows them.
 #[derive(Args, Debug)]
@@ -59,7 +60,7 @@ struct MintArgs {
     rights: Vec<Right>,
 
     /// How long it is good.
-    #[arg(long, value_name = "TIME", value_parser = parse_lifetime)]
+    #[arg(long, value_name = "TIME", value_parser = parse_validity)]
     expires: Duration,
 
     /// The file to write, readable by its owner alone; standard output unless given.
@@ -76,7 +77,7 @@ struct MintArgs {
 Example:
   valkyrie token attenuate store.token --method get --class bulk --expires 10m --output less.token")]
 struct AttenuateArgs {
-    /// The token; - for standard input.
+    /// The token, in a file that only its owner may read; - for standard input.
     #[arg(value_name = "FILE")]
     token: PathBuf,
 
@@ -93,7 +94,7 @@ struct AttenuateArgs {
     classes: Vec<Class>,
 
     /// Only for so long.
-    #[arg(long, value_name = "TIME", value_parser = parse_lifetime)]
+    #[arg(long, value_name = "TIME", value_parser = parse_validity)]
     expires: Option<Duration>,
 
     /// Only for the peer with this static key, 64 hexadecimal digits, so that a thief has no use for it.
@@ -115,7 +116,7 @@ struct AttenuateArgs {
 Example:
   valkyrie token show less.token --json")]
 struct ShowArgs {
-    /// The token; - for standard input.
+    /// The token, in a file that only its owner may read; - for standard input.
     #[arg(value_name = "FILE")]
     token: PathBuf,
 
@@ -236,9 +237,10 @@ fn show(args: &ShowArgs, out: &mut Out) -> Result<(), CliError> {
             false => paint.warn(verdict),
         })?;
         out.line(format_args!(
-            "{} bytes in {} blocks; each block but the first narrows it",
+            "{} bytes in {} {}; each block but the first narrows it",
             token.as_bytes().len(),
-            ids.len()
+            ids.len(),
+            if ids.len() == 1 { "block" } else { "blocks" }
         ))?;
         out.line("revoked by any of, as `revoked` in the [tokens] of a policy:")?;
         for id in ids {
@@ -267,8 +269,11 @@ fn read(file: &Path) -> Result<Token, CliError> {
             .lock()
             .take(TEXT_BYTES_MAX as u64)
             .read_to_end(&mut text),
-        _ => std::fs::File::open(file)
-            .and_then(|opened| opened.take(TEXT_BYTES_MAX as u64).read_to_end(&mut text)),
+        _ => {
+            let opened = File::open(file).map_err(|error| failed(&error))?;
+            private(file, &opened)?;
+            opened.take(TEXT_BYTES_MAX as u64).read_to_end(&mut text)
+        }
     };
     read.map_err(|error| failed(&error))?;
     let text = text.trim_ascii();
@@ -280,6 +285,23 @@ fn read(file: &Path) -> Result<Token, CliError> {
     let bytes =
         bytes.map_err(|_| CliError::new(Exit::Usage, format!("{} holds no token", file.display())))?;
     Ok(Token::from_bytes(&bytes)?)
+}
+
+/// Refuses a file that other users may read. Pipes, as `<(…)` makes them, are nobody else's.
+fn private(path: &Path, file: &File) -> Result<(), CliError> {
+    let failed = |error| CliError::new(Exit::Local, format!("{} cannot be read: {error}", path.display()));
+    let found = file.metadata().map_err(failed)?;
+    let mode = found.mode() & 0o7777;
+    if found.is_file() && mode & 0o077 != 0 {
+        let path = path.to_owned();
+        return Err(KeystoreError::Loose {
+            path,
+            mode,
+            wanted: MODE,
+        }
+        .into());
+    }
+    Ok(())
 }
 
 fn write(token: &Token, file: Option<&Path>, out: &mut Out, notes: Notes) -> Result<(), CliError> {
@@ -300,9 +322,15 @@ fn write(token: &Token, file: Option<&Path>, out: &mut Out, notes: Notes) -> Res
             format!("{} cannot be written: {error}", file.display()),
         )
     };
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(MODE);
     let mut opened = options.open(file).map_err(failed)?;
+    // A file that was there keeps the permissions that it had.
+    if opened.metadata().map_err(failed)?.is_file() {
+        opened
+            .set_permissions(Permissions::from_mode(MODE))
+            .map_err(failed)?;
+    }
     opened
         .write_all(text.as_bytes())
         .and_then(|()| opened.write_all(b"\n"))
@@ -323,6 +351,9 @@ impl From<TokenError> for CliError {
         Self::new(exit, error.to_string())
     }
 }
+
+/// A token is for its bearer alone.
+const MODE: u32 = 0o600;
 
 /// Base64 of the longest token, and room for spaces around it.
 const TEXT_BYTES_MAX: usize = Token::BYTES_MAX / 3 * 4 + 64;

@@ -108,6 +108,14 @@ pub(crate) fn parse_lifetime(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * days * 86_400.0).map_err(|_| "a lifetime is positive".into())
 }
 
+/// The same for what has to be good for some time at all.
+pub(crate) fn parse_validity(text: &str) -> Result<Duration, String> {
+    match parse_lifetime(text)? {
+        Duration::ZERO => Err("what is good for no time is good for nothing".to_owned()),
+        lifetime => Ok(lifetime),
+    }
+}
+
 /// Reads `64`, `64KiB`, `1M`; units are binary.
 pub(crate) fn parse_size(text: &str) -> Result<usize, String> {
     let (number, unit) = split_unit(text);
@@ -189,6 +197,16 @@ mod tests {
         assert!(parse_duration("-1s").is_err());
         assert!(parse_duration("1 fortnight").is_err());
         assert!(parse_duration("").is_err());
+    }
+
+    #[test]
+    fn lifetimes_are_long_and_validity_is_not_nothing() {
+        assert_eq!(parse_lifetime("2w"), Ok(Duration::from_secs(14 * 86_400)));
+        assert_eq!(parse_lifetime("0d"), Ok(Duration::ZERO));
+        assert_eq!(parse_validity("1.5d"), Ok(Duration::from_secs(36 * 3600)));
+        for nothing in ["0d", "0s", "-1d", "7"] {
+            assert!(parse_validity(nothing).is_err(), "{nothing}");
+        }
     }
 
     #[test]

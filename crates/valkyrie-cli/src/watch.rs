@@ -21,6 +21,8 @@ pub(crate) struct Watch {
     qos: Option<(QosFile, Endpoint)>,
     trail: Option<Trail>,
     agent: Option<AgentNews>,
+    /// Somebody has been told that the identity is outside its times.
+    told_of_time: bool,
     hangup: bool,
     notes: Notes,
 }
@@ -34,6 +36,7 @@ impl Watch {
     ) -> Self {
         Self {
             agent: access.agent_news(),
+            told_of_time: access.not_of_this_time().is_some(),
             access,
             policy,
             handle,
@@ -102,10 +105,25 @@ impl Watch {
             let what = "the SPIFFE agent gave another certificate or other trust domains";
             self.record(&AuditEvent::TrustChanged { what });
         }
+        self.look_at_time();
         self.look_at_policy(asked);
         self.look_at_qos(asked);
         if let Some(trail) = &self.trail {
             trail.turn();
+        }
+    }
+
+    /// A program that runs for months outlives a document that its authority signed for weeks.
+    fn look_at_time(&mut self) {
+        // An agent's identity has its own times, of which the agent tells.
+        let why = self.access.not_of_this_time().filter(|_| self.agent.is_none());
+        match why {
+            Some(why) if !self.told_of_time => {
+                self.notes.warning(why);
+                self.told_of_time = true;
+            }
+            Some(_) => {}
+            None => self.told_of_time = false,
         }
     }
 
@@ -122,7 +140,7 @@ impl Watch {
             }
             Err(error) => {
                 self.notes
-                    .warning(format_args!("{error}; the policy that was in force still is"));
+                    .warning(format_args!("the policy that was in force still is: {error}"));
                 self.record(&AuditEvent::PolicyRefused {
                     reason: &error.message,
                 });
@@ -138,7 +156,7 @@ impl Watch {
             Ok(None) => return,
             Ok(Some(policy)) => policy.qos().clone(),
             Err(error) => {
-                let text = format_args!("{error}; the quality of service that was in force still is");
+                let text = format_args!("the quality of service that was in force still is: {error}");
                 return self.notes.warning(text);
             }
         };

@@ -56,7 +56,7 @@ impl Access {
         }
     }
 
-    /// Takes plain connections beside those with an identity; for a server.
+    /// Makes and takes plain connections beside those with an identity, where this says so.
     #[must_use]
     pub fn with_plain(mut self, rule: PlainRule) -> Self {
         self.plain = rule;

@@ -18,12 +18,14 @@ use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use valkyrie_endpoint::{AccessPolicy, HandshakeError, PolicyHandle};
+use valkyrie_endpoint::{
+    AccessPolicy, CallError, CloseReason, ConnectError, ErrorCode, HandshakeError, PolicyHandle,
+};
 use valkyrie_security::trust::UnknownPeer;
 
 pub use args::{
     CancelArgs, CiArgs, CiCommand, IdentityArgs, MeetArgs, Needs, RunArgs, RunnerArgs, ServerArgs, ShowArgs,
-    SubmitArgs, WatchArgs,
+    SubmitArgs, WatchArgs, plain_rule,
 };
 pub use audit::AuditFileArgs;
 
@@ -133,9 +135,14 @@ impl IoOptions {
 
     /// Says what went wrong and returns how the command ends.
     fn fail(self, exit: CiExit, text: impl std::fmt::Display) -> CiExit {
+        self.fail_with(exit, text, None)
+    }
+
+    /// The same with what can be done about it.
+    fn fail_with(self, exit: CiExit, text: impl std::fmt::Display, hint: Option<&str>) -> CiExit {
         let text = text.to_string();
         if self.json {
-            let value = serde_json::json!({"error": text, "exit_code": exit.code()});
+            let value = serde_json::json!({"error": text, "exit_code": exit.code(), "hint": hint});
             say(format_args!("{value}\n"));
         } else {
             let (on, off) = match self.colour_on(std::io::stderr().is_terminal()) {
@@ -143,8 +150,27 @@ impl IoOptions {
                 false => ("", ""),
             };
             say(format_args!("{on}error:{off} {text}\n"));
+            if let Some(hint) = hint {
+                say(format_args!(" hint: {hint}\n"));
+            }
         }
         exit
+    }
+
+    /// Says why a client's command failed, and what can be done about it.
+    fn fail_as_client(self, error: &ClientError) -> CiExit {
+        let denied = |error: &ClientError| matches!(error, ClientError::Call(CallError::Failed(failure)) if failure.code == ErrorCode::PERMISSION_DENIED);
+        let exit = exit_of(error);
+        let hint = match error {
+            ClientError::Connect(ConnectError::Handshake { source, .. })
+                if matches!(**source, HandshakeError::Trust(_)) =>
+            {
+                Some(TRUST_THE_SERVER)
+            }
+            _ if exit == CiExit::Distrust || denied(error) => Some(TRUST_THIS_CLIENT),
+            _ => None,
+        };
+        self.fail_with(exit, error, hint)
     }
 
     /// A remark for people; nothing with JSON.
@@ -162,7 +188,6 @@ fn say(text: std::fmt::Arguments<'_>) {
 
 /// How a command ends that met this error.
 fn exit_of(error: &ClientError) -> CiExit {
-    use valkyrie_endpoint::{CallError, CloseReason, ConnectError};
     match error {
         ClientError::Refused(_) => CiExit::Usage,
         ClientError::Connect(ConnectError::Handshake { source, .. }) if is_distrust(source) => {
@@ -189,6 +214,13 @@ fn is_distrust(error: &HandshakeError) -> bool {
         HandshakeError::Trust(_) | HandshakeError::Refused(_) | HandshakeError::RefusedInClear(_)
     )
 }
+
+const TRUST_THE_SERVER: &str = "if that is the server, going by what `valkyrie keys show` says there: --trust FINGERPRINT, or for \
+                                good: valkyrie keys trust FINGERPRINT";
+const TRUST_THIS_CLIENT: &str = "where the server runs: valkyrie keys trust FINGERPRINT --role client, with what `valkyrie keys show \
+                                 --fingerprint` says here";
+const TRUST_THIS_RUNNER: &str = "where the server runs: valkyrie keys trust FINGERPRINT --role runner, with what `valkyrie keys show \
+                                 --fingerprint` says here; and here --trust FINGERPRINT, with what it says there";
 
 /// The families of error codes that are about who somebody is: 2xx and 7xx.
 fn is_about_identity(code: u32) -> bool {

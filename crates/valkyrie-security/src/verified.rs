@@ -1,5 +1,16 @@
 //! The proof that a peer is who it is said to be. Only this crate makes one, so whatever needs a peer's identity cannot
-//! run without it.
+//! run without it:
+//!
+//! ```compile_fail,E0423
+//! let somebody = valkyrie_security::Verified(Default::default());
+//! ```
+//!
+//! What can be had without a handshake has to be asked for by the name of what it is, and permission for that is not
+//! put together either:
+//!
+//! ```compile_fail,E0423
+//! let allowed = valkyrie_security::verified::PlainAllowed(());
+//! ```
 
 use std::fmt;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};

@@ -73,6 +73,9 @@ pub(crate) struct RotateArgs {
 /// Encrypts the secret keys with a passphrase, or with another one, or no more.
 #[derive(Args, Debug)]
 #[command(after_help = "\
+Programs that run go on with the keys that they have. What changes later they can only read when they are started again
+with the new passphrase.
+
 Examples:
   valkyrie keys passphrase
   valkyrie keys passphrase --remove")]
@@ -163,7 +166,8 @@ pub(super) fn read_document(file: &Path) -> Result<IdentityDocument, CliError> {
     };
     let bytes = read_bounded(file, DOCUMENT_BYTES_MAX).map_err(|error| failed(&error))?;
     IdentityDocument::parse(&bytes).map_err(|error| {
-        CliError::new(Exit::Usage, format!("{}: {error}", file.display()))
+        let message = format!("{} holds no identity document: {error}", file.display());
+        CliError::new(Exit::Usage, message)
             .hint("documents are written by `valkyrie keys export` and `valkyrie keys sign`")
     })
 }

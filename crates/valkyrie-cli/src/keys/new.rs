@@ -11,7 +11,7 @@ use crate::access::{directory, now};
 use crate::ask;
 use crate::exit::{CliError, Exit};
 use crate::out::{Notes, Out};
-use crate::units::parse_lifetime;
+use crate::units::parse_validity;
 
 /// Makes an identity with keys of its own: X25519 for handshakes, Ed25519 and ML-DSA-65 for signatures.
 #[derive(Args, Debug)]
@@ -41,7 +41,7 @@ pub(crate) struct NewArgs {
     labels: Vec<(String, String)>,
 
     /// How long its document is good, as in 90d; a year unless given, ten for an authority.
-    #[arg(long, value_name = "TIME", value_parser = parse_lifetime)]
+    #[arg(long, value_name = "TIME", value_parser = parse_validity)]
     valid: Option<Duration>,
 
     /// Encrypt the secret keys with a passphrase, which is asked for or read from --passphrase-file.

@@ -12,7 +12,7 @@ use super::new::parse_label;
 use crate::access::{directory, now, unlock};
 use crate::exit::CliError;
 use crate::out::{Notes, Out};
-use crate::units::parse_lifetime;
+use crate::units::parse_validity;
 
 /// Signs a node's request as its authority.
 #[derive(Args, Debug)]
@@ -40,7 +40,7 @@ pub(crate) struct SignArgs {
     labels: Vec<(String, String)>,
 
     /// How long the document is good.
-    #[arg(long, value_name = "TIME", default_value = "90d", value_parser = parse_lifetime)]
+    #[arg(long, value_name = "TIME", default_value = "90d", value_parser = parse_validity)]
     valid: Duration,
 
     /// The file to write; standard output unless given.

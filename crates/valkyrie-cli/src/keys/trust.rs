@@ -277,9 +277,17 @@ pub(super) fn forget(args: &ForgetArgs, out: &mut Out, notes: Notes) -> Result<(
     };
     if !forgotten {
         let message = format!("nobody is remembered by {}", args.what);
-        return Err(
-            CliError::new(Exit::Failed, message).hint("`valkyrie keys trust` lists whom this node knows")
-        );
+        let trust = keystore.trust().load();
+        let revoked = args.what.parse().map(Revocation::Identity);
+        let is_revoked = revoked.is_ok_and(|revoked| trust.revoked_here().iter().any(|one| *one == revoked));
+        let hint = match is_revoked {
+            true => format!(
+                "it is revoked, which is for good: a line of {} says so",
+                keystore.home().path_of("trust/revoked").display()
+            ),
+            false => "`valkyrie keys trust` lists whom this node knows".to_owned(),
+        };
+        return Err(CliError::new(Exit::Failed, message).hint(hint));
     }
     match out.is_json() {
         true => out.json(&json!({"forgotten": args.what})),
@@ -307,6 +315,14 @@ pub(super) fn revoke(args: &RevokeArgs, out: &mut Out, notes: Notes) -> Result<(
             true => out.json(&json!({"revoked": revocation.to_string()}))?,
             false => out.line(format_args!("revoked: {revocation}"))?,
         }
+    }
+    if let (Some(revoked), Ok(own)) = (args.identity_revoked, KeyFiles::document(&home))
+        && revoked == own.fingerprint()
+    {
+        notes.remark(
+            "that is this node's own identity, and others do not hear of it from here: each of them has to revoke it, or its authority \
+             with --list; `valkyrie keys new --replace` makes another",
+        );
     }
     if let Some(file) = &args.list {
         let files = KeyFiles::open(&home, &mut unlock(&args.identity))?;

@@ -9,14 +9,12 @@ use serde_json::json;
 use valkyrie::security::audit::AuditEvent;
 use valkyrie::security::trust::{FirstUse, KnownPeer};
 use valkyrie::transport::tls::Roots;
-use valkyrie::{
-    AccessPolicy, Config, Endpoint, Limits, Locator, PlainRule, PolicyHandle, Services, UdsTransport,
-};
+use valkyrie::{AccessPolicy, Config, Endpoint, Limits, Locator, PolicyHandle, Services, UdsTransport};
 use valkyrie_registry::ledger::Bounds;
 use valkyrie_registry::store::{Revision, Store};
 use valkyrie_registry::{EmbeddedStore, MemStore};
 use valkyrie_registry_remote::{ServiceBounds, default_policy, service, wire};
-use valkyrie_rustci::command::{AuditFileArgs, IdentityArgs};
+use valkyrie_rustci::command::{AuditFileArgs, IdentityArgs, plain_rule};
 
 use crate::access::Access;
 use crate::exit::{CliError, Exit};
@@ -90,6 +88,11 @@ pub(crate) struct RegistryServeArgs {
     /// and without --policy everything be written by whoever asks for it as an operator.
     #[arg(long, help_heading = "Security")]
     plain: bool,
+
+    /// Over Unix sockets take connections without handshake and encryption as well, from those that ask for one: who they
+    /// are the operating system says, as uid:N and gid:N to the policy.
+    #[arg(long, conflicts_with_all = ["plain", "swim"], help_heading = "Security")]
+    peer_credentials: bool,
 
     #[command(flatten)]
     identity: IdentityArgs,
@@ -174,11 +177,7 @@ async fn serve(
         .connections_max(args.max_connections)
         .security(access.security())
         .policy(handle.clone())
-        .plain(if args.plain {
-            PlainRule::Always
-        } else {
-            PlainRule::Never
-        })
+        .plain(plain_rule(args.plain, args.peer_credentials))
         .audit(move |event: &AuditEvent<'_>| recording.record(event))
         .on_first_use(move |peer: &KnownPeer| {
             // Where anybody is let in, a file of them would be of no use to anybody.

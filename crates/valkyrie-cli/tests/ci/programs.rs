@@ -207,12 +207,14 @@ fn nobody_gets_in_without_a_role_and_with_one_only_as_far_as_it_goes() {
         submit(&place, locator, pipeline, &["--identity", "client"])
             .end()
             .assert_code(7)
-            .assert_err("not trusted");
+            .assert_err("not trusted")
+            .assert_err("keys trust FINGERPRINT --role client");
     }
     runner(&place, &server.tcp, &["--identity", "worker"])
         .end()
         .assert_code(7)
-        .assert_err("not trusted");
+        .assert_err("not trusted")
+        .assert_err("keys trust FINGERPRINT --role runner");
     // Known, each with the role of the other: the policy ends it. Only the server's files are changed, and it runs on.
     keys(&place, &["trust", &client, "--role", "runner", "--name", "c"]);
     keys(&place, &["trust", &worker, "--role", "client", "--name", "w"]);

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::pty::Terminal;
-use crate::support::{Server, assert_code, home, json_lines, other_home, run, run_as, stderr, stdout};
+use crate::support::{Server, assert_code, home, json_lines, other_home, run, run_as, stderr, stdout, until};
 
 /// What `keys show --json` says of the identity in a directory.
 pub(crate) fn shown(home: &Path) -> Value {
@@ -107,6 +107,44 @@ fn an_identity_is_not_replaced_unless_that_is_said() {
     assert_eq!(shown(&home())["fingerprint"], before);
     assert_code(&run(["keys", "new", "--name", "eve", "--replace"]), 0);
     assert_ne!(shown(&home())["fingerprint"], before);
+}
+
+#[test]
+fn an_identity_that_cannot_be_is_the_callers_mistake_and_replaces_nothing() {
+    let before = made(&home(), "ada");
+    for wrong in [
+        ["--valid", "0s"],
+        ["--valid", "9999y"],
+        ["--name", " "],
+        ["--role", "two words"],
+        ["--label", "=attic"],
+    ] {
+        let mut args = vec!["keys", "new", "--replace"];
+        args.extend_from_slice(&wrong);
+        assert_code(&run(args), 2);
+    }
+    assert_eq!(shown(&home())["fingerprint"], before);
+}
+
+#[test]
+fn whoever_revokes_itself_is_told_that_nobody_else_hears_of_it() {
+    let own = made(&home(), "ada");
+    let revoked = run(["keys", "revoke", &own]);
+    assert_code(&revoked, 0);
+    assert!(
+        stderr(&revoked).contains("this node's own identity"),
+        "{}",
+        stderr(&revoked)
+    );
+    let forgotten = run(["keys", "forget", &own]);
+    assert_code(&forgotten, 1);
+    assert!(
+        stderr(&forgotten).contains("trust/revoked"),
+        "{}",
+        stderr(&forgotten)
+    );
+    let other = run(["keys", "revoke", &made(&other_home("other"), "eve")]);
+    assert_eq!((other.status.code(), stderr(&other)), (Some(0), ""));
 }
 
 #[test]
@@ -215,11 +253,15 @@ fn a_key_is_replaced_while_its_server_runs_and_nobody_notices() {
     let fingerprint = made(&server_home, "server");
     let server = Server::start_as(&server_home, &["--listen", "tcp://127.0.0.1:0"]);
     assert_code(&run_as(&client, ["ping", server.locator(), "-n", "1"]), 0);
-    let lasting = crate::support::valkyrie(["call", server.locator(), "echo", "delay", "--data", "3s"])
+    let lasting = crate::support::valkyrie(["call", server.locator(), "echo", "delay", "--data", "4s"])
         .env("VALKYRIE_HOME", &client)
         .stdout(std::process::Stdio::piped())
         .spawn()
         .expect("the program starts");
+    let log = server_home.join("audit.log");
+    let logged = |what: &str| std::fs::read_to_string(&log).map_or(0, |log| log.matches(what).count());
+    // The ping above is one.
+    until(|| logged("\"event\":\"accepted\"") >= 2);
     keys(&server_home, &["rotate"]);
     let shown = shown(&server_home);
     assert_eq!(
@@ -231,17 +273,16 @@ fn a_key_is_replaced_while_its_server_runs_and_nobody_notices() {
         static_keys.len() == 2 && static_keys[1]["accepted_until"].is_string(),
         "{shown}"
     );
-    // Before and after the server has read its new key, which the first of these may be and the last is.
-    for _ in 0..6 {
-        let output = run_as(
-            &client,
-            ["ping", server.locator(), "-n", "2", "--interval", "200ms"],
-        );
+    let ping = || {
+        let output = run_as(&client, ["ping", server.locator(), "-n", "1"]);
         assert_code(&output, 0);
         assert_eq!(stderr(&output), "", "it is the peer that is known");
-    }
+    };
+    ping();
+    until(|| logged("\"event\":\"key_rotated\"") == 1);
+    ping();
     let output = lasting.wait_with_output().expect("it ends");
-    assert_eq!(output.stdout, b"3s", "connections live on");
+    assert_eq!(output.stdout, b"4s", "connections live on");
 }
 
 #[test]

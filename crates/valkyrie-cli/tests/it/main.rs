@@ -5,6 +5,7 @@ mod bench;
 mod decode;
 mod hostile;
 mod keys;
+mod lifetimes;
 mod links;
 mod membership;
 mod output;

@@ -1,5 +1,6 @@
 //! What a server's peers may do, and files that say so.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
@@ -93,6 +94,22 @@ fn a_server_does_not_start_with_a_policy_that_has_mistakes() {
         ]),
         6,
     );
+}
+
+#[test]
+fn a_policy_that_every_user_may_change_is_not_used() {
+    let file = policy_file(&allow("\"echo\""));
+    let path = file.to_str().expect("text");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).expect("permissions");
+    for args in [
+        vec!["policy", "check", path],
+        vec!["policy", "explain", path, "--peer", "any", "echo/echo"],
+        vec!["serve", "--listen", "tcp://127.0.0.1:0", "--policy", path],
+    ] {
+        let refused = run(args);
+        assert_code(&refused, 6);
+        assert!(stderr(&refused).contains("chmod o-w"), "{}", stderr(&refused));
+    }
 }
 
 #[test]

@@ -31,7 +31,15 @@ fn store(agent: &Agent) -> Server {
     std::fs::write(&file, POLICY).expect("a file");
     let policy = file.to_str().expect("text");
     let spiffe = spiffe_at(agent);
-    let args = ["--listen", "tcp://127.0.0.1:0", "--policy", policy, &spiffe];
+    let args = [
+        "--listen",
+        "tcp://127.0.0.1:0",
+        "--listen",
+        "quic://127.0.0.1:0",
+        "--policy",
+        policy,
+        &spiffe,
+    ];
     Server::start_as(&other_home("server"), &args)
 }
 
@@ -55,8 +63,16 @@ fn two_programs_of_a_trust_domain_know_each_other_by_their_svids() {
     let shown = run(["ping", "-v", "-n", "1", server.locator(), &spiffe]);
     assert_code(&shown, 0);
     assert!(stdout(&shown).contains(STORE), "{}", stdout(&shown));
-    let told = run(["ping", "-n", "1", "--json", server.locator(), &spiffe]);
-    assert_eq!(json_lines(&told)[0]["security"]["trusted"], "svid");
+    // Over TCP and on top of TLS it is the same identity.
+    for locator in &server.locators {
+        let told = run(["ping", "-n", "1", "--json", locator, &spiffe]);
+        let security = &json_lines(&told)[0]["security"];
+        assert_eq!(
+            (&security["trusted"], &security["spiffe_id"]),
+            (&"svid".into(), &STORE.into()),
+            "{locator}"
+        );
+    }
 
     assert_eq!(echo_code(&server, &runner_agent), Some(0));
     let trusted = run_as(&other_home("server"), ["keys", "trust", &fingerprint]);

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -111,6 +111,7 @@ pub(crate) fn assert_code(output: &Output, code: i32) {
 pub(crate) struct Server {
     child: Child,
     lines: BufReader<ChildStdout>,
+    remarks: BufReader<ChildStderr>,
     /// Where it listens, in the order of its arguments.
     pub(crate) locators: Vec<String>,
 }
@@ -136,10 +137,12 @@ impl Server {
             .spawn()
             .expect("the program starts");
         let lines = BufReader::new(child.stdout.take().expect("a pipe"));
+        let remarks = BufReader::new(child.stderr.take().expect("a pipe"));
         let wanted = args.iter().filter(|arg| **arg == "--listen").count();
         let mut server = Self {
             child,
             lines,
+            remarks,
             locators: Vec::new(),
         };
         for _ in 0..wanted {
@@ -162,6 +165,16 @@ impl Server {
         let mut line = String::new();
         self.lines.read_line(&mut line).expect("a pipe");
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line:?}"))
+    }
+
+    /// Waits until it says this on standard error.
+    #[track_caller]
+    pub(crate) fn wait_for_remark(&mut self, text: &str) {
+        let mut said = String::new();
+        while !said.contains(text) {
+            let read = self.remarks.read_line(&mut said).expect("a pipe");
+            assert_ne!(read, 0, "it ended without `{text}`: {said}");
+        }
     }
 
     pub(crate) fn pid(&self) -> u32 {

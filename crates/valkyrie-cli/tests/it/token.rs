@@ -105,7 +105,59 @@ fn a_token_opens_what_it_says_and_no_more() {
     );
     let refused = call(&foreign, "echo", "echo");
     assert_code(&refused, 7);
-    assert!(stderr(&refused).contains("token"), "{}", stderr(&refused));
+    assert!(
+        stderr(&refused).contains("of the roots that its policy names"),
+        "{}",
+        stderr(&refused)
+    );
+
+    // One whose time is over is refused with another word.
+    let over = file("over.token");
+    let narrowed = run([
+        "token",
+        "attenuate",
+        &whole,
+        "--expires",
+        "1ms",
+        "--output",
+        &over,
+    ]);
+    assert_code(&narrowed, 0);
+    let refused = call(&over, "echo", "echo");
+    assert_code(&refused, 7);
+    assert!(
+        stderr(&refused).contains("credentials_expired")
+            && stderr(&refused).contains("not good at this time"),
+        "{}",
+        stderr(&refused)
+    );
+}
+
+#[test]
+fn a_token_that_others_may_read_is_refused_and_one_that_is_written_is_for_its_owner_alone() {
+    made(&home(), "ada");
+    let token = file("a.token");
+    std::fs::write(&token, "something that was there").expect("a file");
+    let mode = |mode: u32| {
+        std::fs::set_permissions(&token, std::fs::Permissions::from_mode(mode)).expect("permissions");
+    };
+    mode(0o644);
+    let minted = run(["token", "mint", "echo", "--expires", "1h", "--output", &token]);
+    assert_code(&minted, 0);
+    let found = std::fs::metadata(&token).expect("a file").permissions().mode() & 0o777;
+    assert_eq!(found, 0o600);
+    assert_code(&run(["token", "show", &token]), 0);
+    mode(0o640);
+    for args in [
+        vec!["token", "show", &token],
+        vec!["token", "attenuate", &token, "--expires", "1m"],
+        vec!["ping", "tcp://127.0.0.1:1", "--token", &token],
+    ] {
+        let refused = run(args);
+        assert_code(&refused, 6);
+        let wanted = format!("run: chmod 600 {token}");
+        assert!(stderr(&refused).contains(&wanted), "{}", stderr(&refused));
+    }
 }
 
 #[test]

@@ -279,6 +279,74 @@ fn plain_is_for_those_who_both_ask_for_it() {
 }
 
 #[test]
+fn over_a_unix_socket_the_system_may_say_who_is_there_where_both_ask_for_that() {
+    let uid = rustix::process::geteuid().as_raw();
+    let policy = other_home("policy.toml");
+    std::fs::write(
+        &policy,
+        format!("version = 1\n[[allow]]\npeers = [\"uid:{uid}\"]\nservices = [\"echo\"]\n"),
+    )
+    .expect("a file");
+    let policy = policy.to_str().expect("text");
+    let uds = |name: &str| format!("uds://{}", other_home(name).display());
+    let (closed_place, open_place) = (uds("closed.sock"), uds("open.sock"));
+    let _closed = Server::start_as(&other_home("server"), &["--listen", &closed_place]);
+    let open = Server::start_as(
+        &other_home("open"),
+        &[
+            "--listen",
+            &open_place,
+            "--listen",
+            "tcp://127.0.0.1:0",
+            "--peer-credentials",
+            "--policy",
+            policy,
+        ],
+    );
+    made(&home(), "client");
+    let security = |locator: &str| {
+        let output = run(["ping", locator, "-n", "1", "--json", "--peer-credentials"]);
+        assert_code(&output, 0);
+        json_lines(&output)[0]["security"].clone()
+    };
+    let named = security(&open_place);
+    assert_eq!(
+        (&named["trusted"], &named["suite"]),
+        (&"peer-credentials".into(), &serde_json::Value::Null)
+    );
+    let echo = |more: &[&str]| {
+        let mut args = vec!["call", &open_place, "echo", "echo"];
+        args.extend_from_slice(more);
+        run(args).status.code()
+    };
+    assert_eq!(
+        (echo(&["--peer-credentials"]), echo(&[])),
+        (Some(0), Some(1)),
+        "the policy knows the user, and no identity"
+    );
+    // Where the system names nobody, it is the handshake as ever.
+    assert_eq!(security(&open.locators[1])["post_quantum"], true);
+    // A server that was not told takes none, one that was takes no others.
+    let refused = run(["ping", &closed_place, "-n", "1", "--peer-credentials"]);
+    assert_code(&refused, 7);
+    assert!(
+        stderr(&refused).contains("--peer-credentials"),
+        "{}",
+        stderr(&refused)
+    );
+    let plain = run(["ping", &open.locators[1], "-n", "1", "--plain"]);
+    assert_code(&plain, 7);
+    for more in [
+        &["--plain"][..],
+        &["--trust", "SHA256:9VeWAsbOtzlUu/HseRrk/iyAjvCwanI0nxntcdT/vNw"],
+    ] {
+        let mut args = vec!["ping", &open_place, "--peer-credentials"];
+        args.extend_from_slice(more);
+        assert_code(&run(args), 2);
+    }
+}
+
+#[test]
 fn ping_says_who_the_peer_is_and_what_protects_the_connection() {
     let fingerprint = made(&other_home("server"), "server");
     let server = server();

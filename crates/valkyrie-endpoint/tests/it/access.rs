@@ -22,6 +22,7 @@ use crate::support::{text, within};
 /// A server that counts the calls of its handler `who/am-i`, and somebody connected to it.
 struct Served {
     server: Endpoint,
+    client: Endpoint,
     connection: Connection,
     policy: PolicyHandle,
     calls: Arc<AtomicUsize>,
@@ -46,6 +47,7 @@ impl Served {
         let connection = within(client.connect("mem://served")).await.unwrap();
         Self {
             server,
+            client,
             connection,
             policy,
             calls,
@@ -55,11 +57,7 @@ impl Served {
     }
 
     async fn call(&self, service: &str, method: &str, class: Class) -> Result<(), ErrorCode> {
-        match within(self.connection.call((service, method), "").class(class)).await {
-            Ok(_) => Ok(()),
-            Err(CallError::Failed(failure)) => Err(failure.code),
-            Err(error) => panic!("{error}"),
-        }
+        call_over(&self.connection, service, method, class).await
     }
 
     fn calls(&self) -> usize {
@@ -68,6 +66,19 @@ impl Served {
 
     fn accepted(&self) -> Connection {
         self.server.connections().pop().unwrap()
+    }
+}
+
+async fn call_over(
+    connection: &Connection,
+    service: &str,
+    method: &str,
+    class: Class,
+) -> Result<(), ErrorCode> {
+    match within(connection.call((service, method), "").class(class)).await {
+        Ok(_) => Ok(()),
+        Err(CallError::Failed(failure)) => Err(failure.code),
+        Err(error) => panic!("{error}"),
     }
 }
 
@@ -192,13 +203,21 @@ async fn a_rate_holds_across_the_connections_of_one_peer() {
         burst = 3
     "#;
     let served = Served::new(policy).await;
-    let mut refused = 0;
-    for _ in 0..10 {
-        refused +=
-            usize::from(served.call("who", "am-i", Class::Data).await == Err(ErrorCode::RESOURCE_EXHAUSTED));
+    // Dialling again does not fill what was used up.
+    let again = within(served.client.connect("mem://served")).await.unwrap();
+    let mut answers = Vec::new();
+    for _ in 0..5 {
+        answers.push(served.call("who", "am-i", Class::Data).await);
+        answers.push(call_over(&again, "who", "am-i", Class::Data).await);
     }
-    assert!(refused >= 6, "{refused}");
-    assert!(served.calls() >= 3);
+    assert_eq!(served.server.connections().len(), 2);
+    let refused = Err(ErrorCode::RESOURCE_EXHAUSTED);
+    assert!(
+        answers.iter().all(|answer| answer.is_ok() || *answer == refused),
+        "{answers:?}"
+    );
+    // On a machine that takes a minute for this there is one more.
+    assert!((3..=4).contains(&served.calls()), "{answers:?}");
     // Being too fast is no violation.
     assert_eq!(served.server.security_stats().security_violations, 0);
 }

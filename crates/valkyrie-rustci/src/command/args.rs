@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use valkyrie_endpoint::Locator;
+use valkyrie_endpoint::{Locator, PlainRule};
 use valkyrie_security::Fingerprint;
 
 use super::audit::AuditFileArgs;
@@ -82,6 +82,27 @@ pub struct MeetArgs {
     /// A plain connection, neither encrypted nor authenticated. The other end has to be told so too.
     #[arg(long, help_heading = "Security")]
     pub plain: bool,
+
+    /// Over a Unix socket neither handshake nor encryption: each end takes the operating system's word for who the other
+    /// is. The other end has to be told so too. Elsewhere it changes nothing.
+    #[arg(long, conflicts_with_all = ["plain", "trust", "token"], help_heading = "Security")]
+    pub peer_credentials: bool,
+}
+
+impl MeetArgs {
+    /// Where connections are made without a handshake.
+    pub fn plain_rule(&self) -> PlainRule {
+        plain_rule(self.plain, self.peer_credentials)
+    }
+}
+
+/// Where connections are made or taken without a handshake, going by the two options that say so.
+pub fn plain_rule(plain: bool, peer_credentials: bool) -> PlainRule {
+    match (plain, peer_credentials) {
+        (true, _) => PlainRule::Always,
+        (false, true) => PlainRule::PeerCredentials,
+        (false, false) => PlainRule::Never,
+    }
 }
 
 /// What a command needs to know before it meets anybody.
@@ -241,6 +262,11 @@ pub struct ServerArgs {
     #[arg(long, help_heading = "Security")]
     pub plain: bool,
 
+    /// Over Unix sockets take connections without handshake and encryption as well, from those that ask for one: who they
+    /// are the operating system says, as uid:N and gid:N to the policy.
+    #[arg(long, conflicts_with = "plain", help_heading = "Security")]
+    pub peer_credentials: bool,
+
     #[command(flatten)]
     #[allow(missing_docs)]
     pub identity: IdentityArgs,
@@ -311,6 +337,7 @@ Exit codes:
   2    the pipeline file or the command line makes no sense
   3    the server could not be reached, or was lost
   6    this machine could not: a file, an address in use, a permission
+  7    the server is not trusted, or does not trust this side
   130  interrupted by Ctrl-C
   141  whoever read the output went away
   143  ended by SIGTERM or SIGHUP";

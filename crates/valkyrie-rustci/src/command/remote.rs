@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::args::{CancelArgs, DialArgs, ShowArgs, SubmitArgs, WatchArgs};
 use super::screen::{Screen, UPDATES_MAX};
 use super::signals::Signals;
-use super::{CiExit, IoOptions, Meeting, exit_of};
+use super::{CiExit, IoOptions, Meeting};
 use crate::client::CiClient;
 use crate::pipeline::{FILE_BYTES_MAX, Pipeline};
 use crate::schedule::RunResult;
@@ -57,7 +57,7 @@ async fn connect(args: &DialArgs, meeting: &Meeting, io: IoOptions) -> Result<Ci
         Some(_) => return Err(CiExit::Distrust),
         None => Err(error),
     };
-    connected.map_err(|error| io.fail(exit_of(&error), error))
+    connected.map_err(|error| io.fail_as_client(&error))
 }
 
 /// `ci submit`.
@@ -68,7 +68,7 @@ pub(super) async fn submit(args: &SubmitArgs, meeting: &Meeting, io: IoOptions) 
         let submitted = client.submit(source, args.file.display().to_string()).await;
         submitted
             .map(|submitted| (client, submitted))
-            .map_err(|error| io.fail(exit_of(&error), error))
+            .map_err(|error| io.fail_as_client(&error))
     };
     match submitted.await {
         Err(exit) => exit,
@@ -101,7 +101,7 @@ pub(super) async fn cancel(args: &CancelArgs, meeting: &Meeting, io: IoOptions) 
     client.close().await;
     match cancelled {
         Ok(()) => CiExit::Succeeded,
-        Err(error) => io.fail(exit_of(&error), error),
+        Err(error) => io.fail_as_client(&error),
     }
 }
 
@@ -150,7 +150,7 @@ async fn follow(
     client.close().await;
     match (shown, watched) {
         (Ok(Err(exit)), _) => exit,
-        (_, Some(Err(error))) => io.fail(exit_of(&error), error),
+        (_, Some(Err(error))) => io.fail_as_client(&error),
         (_, Some(Ok(result))) => interrupted.unwrap_or_else(|| exit_of_run(result)),
         (_, None) => CiExit::Failed,
     }

@@ -159,7 +159,8 @@ async fn work(args: &RunnerArgs, meeting: &Meeting, io: IoOptions) -> Result<CiE
                 RunnerError::Connect(_) => CiExit::Usage,
                 _ => CiExit::Local,
             };
-            Err(io.fail(exit, error))
+            let hint = (exit == CiExit::Distrust).then_some(super::TRUST_THIS_RUNNER);
+            Err(io.fail_with(exit, error, hint))
         }
     }
 }
