@@ -190,8 +190,7 @@ impl Server {
         self.signal(Signal::TERM);
         let mut said = String::new();
         self.lines.read_to_string(&mut said).expect("text");
-        let mut errors = self.child.stderr.take().expect("a pipe");
-        errors.read_to_string(&mut said).expect("text");
+        self.remarks.read_to_string(&mut said).expect("text");
         self.wait();
         said
     }
