@@ -10,13 +10,14 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used)]
 
 use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use aws_lc_rs::kem::{Ciphertext, DecapsulationKey, ML_KEM_768};
 use bytes::BytesMut;
 use valkyrie_security::channel::{ChannelConfig, DatagramOpener, KeySchedule};
+use valkyrie_security::handshake::Cookies;
 use valkyrie_security::{Cipher, Role};
 
 /// Pairs of one measurement of each class.
@@ -63,25 +64,22 @@ fn main() {
     decapsulation(pairs / 4);
 }
 
-/// The two calls by which a cookie is checked; nothing outside the crate can make a cookie itself.
 fn cookies(pairs: usize) {
-    let key = hmac::Key::new(HMAC_SHA256, &[7; 32]);
-    let right = hmac::sign(&key, &[0; 16]);
-    let (early, late) = (
-        flipped(right.as_ref(), 0),
-        flipped(right.as_ref(), right.as_ref().len() - 1),
-    );
+    let (now, address) = (Instant::now(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let mut cookies = Cookies::new(now);
+    let right = cookies.issue(now, address);
+    let (early, late) = (flipped(&right, 0), flipped(&right, Cookies::LEN - 1));
     report(
         "cookie, wrong in its first or its last byte",
         pairs,
         [&[&early], &[&late]],
-        |cookie| verify_slices_are_equal(hmac::sign(&key, &[0; 16]).as_ref(), cookie).is_ok(),
+        |cookie| cookies.check(now, address, cookie),
     );
     report(
-        "32 bytes alone, wrong in the first or the last",
+        "as many bytes alone, wrong in the first or the last",
         pairs,
         [&[&early], &[&late]],
-        |guess| verify_slices_are_equal(right.as_ref(), guess).is_ok(),
+        |guess| verify_slices_are_equal(&right, guess).is_ok(),
     );
 }
 

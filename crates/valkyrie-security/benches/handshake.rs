@@ -4,8 +4,11 @@
 //! the channel, on one thread. One iteration of `acceptor` begins with nothing but the bytes that came.
 
 use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Instant;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use valkyrie_security::handshake::Cookies;
 use valkyrie_security::noise::{Accepted, Accepting, Dialling, Finished};
 use valkyrie_security::provider::{Providers, StaticKey};
 use valkyrie_security::{Pattern, Suite, SuiteId};
@@ -132,5 +135,20 @@ fn acceptor(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, both, acceptor);
+/// What a listener under load spends on a first message before it computes anything.
+fn cookies(criterion: &mut Criterion) {
+    let (now, address) = (Instant::now(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let mut cookies = Cookies::new(now);
+    let right = cookies.issue(now, address);
+    let mut group = criterion.benchmark_group("handshake/cookie");
+    group.bench_function("issue", |bencher| {
+        bencher.iter(|| cookies.issue(now, black_box(address)))
+    });
+    group.bench_function("check", |bencher| {
+        bencher.iter(|| assert!(cookies.check(now, black_box(address), black_box(&right))));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, both, acceptor, cookies);
 criterion_main!(benches);

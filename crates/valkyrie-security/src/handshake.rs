@@ -20,6 +20,7 @@ mod ticket;
 
 pub use acceptor::{AcceptorHandshake, Arrival};
 pub use admission::{AdmissionStats, HalfOpenId, HandshakeLimits, Rate};
+pub use cookie::Cookies;
 pub use dialler::{Dial, DiallerHandshake};
 pub use envelope::{Protection, Refusal};
 pub use error::{Culprit, HandshakeError};

@@ -13,9 +13,9 @@ use super::envelope::COOKIE_LEN;
 #[cfg(test)]
 mod tests;
 
-/// Makes and checks cookies.
+/// Makes and checks cookies, as a [`Gate`](super::Gate) does for all handshakes of a process.
 //= protocol/security.md#challenge
-pub(crate) struct Cookies {
+pub struct Cookies {
     /// What the keys of all periods come from. It never leaves this process.
     root: hmac::Key,
     /// When the first period began.
@@ -28,10 +28,16 @@ pub(crate) struct Cookies {
 
 impl Cookies {
     /// For so long cookies are made under one key. They are accepted until the end of the next period.
-    pub(crate) const PERIOD: Duration = Duration::from_secs(120);
+    pub const PERIOD: Duration = Duration::from_secs(120);
+
+    /// Bytes of a cookie.
+    pub const LEN: usize = COOKIE_LEN;
 
     /// With a key of its own.
-    pub(crate) fn new(now: Instant) -> Self {
+    ///
+    /// # Panics
+    /// When the operating system gives no random bytes.
+    pub fn new(now: Instant) -> Self {
         let mut secret = Zeroizing::new([0; 32]);
         aws_lc_rs::rand::fill(&mut *secret).expect("the operating system has random bytes");
         let root = hmac::Key::new(HMAC_SHA256, &*secret);
@@ -45,15 +51,16 @@ impl Cookies {
     }
 
     /// The cookie of `address` now.
-    pub(crate) fn issue(&mut self, now: Instant, address: IpAddr) -> [u8; COOKIE_LEN] {
+    pub fn issue(&mut self, now: Instant, address: IpAddr) -> [u8; Self::LEN] {
         self.turn(now);
         let mut cookie = [0; COOKIE_LEN];
         cookie.copy_from_slice(hmac::sign(&self.key, &bytes(address)).as_ref());
         cookie
     }
 
-    /// Whether `cookie` was made for `address`, in this period or the one before.
-    pub(crate) fn check(&mut self, now: Instant, address: IpAddr, cookie: &[u8]) -> bool {
+    /// Whether `cookie` was made for `address`, in this period or the one before. How long that takes does not depend on where a wrong one
+    /// is wrong.
+    pub fn check(&mut self, now: Instant, address: IpAddr, cookie: &[u8]) -> bool {
         self.turn(now);
         let bytes = bytes(address);
         let made_by = |key| verify_slices_are_equal(hmac::sign(key, &bytes).as_ref(), cookie).is_ok();
