@@ -85,7 +85,10 @@ fuzz_target!(|data: &[u8]| {
         }
         if sound {
             // The same where the record lies, behind as much room as the script says.
-            let mut at = Within { plain: 3, sealed: 3 + usize::from(op >> 6) * 40 };
+            let mut at = Within {
+                plain: 3,
+                sealed: 3 + usize::from(op >> 6) * 40,
+            };
             let mut buffer = vec![0; at.sealed];
             buffer.extend_from_slice(&wire);
             assert_eq!(within.open_within(now, &mut buffer, &mut at), outcome);
