@@ -123,21 +123,23 @@ impl Channel {
 
     /// Reads once, behind what is in `input`: the beginning of a frame of `frame_bytes`, when they are known.
     ///
-    /// When bytes have come, `input` is for [`Channel::open`] and nobody else until that has opened them.
+    /// `flows` is whether the last read of this pass was of a record or more. When bytes have come, `input` is for [`Channel::open`] and nobody else until that has opened them.
     pub(crate) fn poll_read(
         &mut self,
         link: &mut dyn Link,
         cx: &mut Context<'_>,
         input: &mut BytesMut,
         frame_bytes: usize,
+        flows: &mut bool,
     ) -> Poll<std::io::Result<usize>> {
-        self.records
-            .poll_read(input, frame_bytes, |input| link.poll_read(cx, Lane::FIRST, input))
+        self.records.poll_read(input, frame_bytes, flows, |input| {
+            link.poll_read(cx, Lane::FIRST, input)
+        })
     }
 
     /// Opens what came with the handshake, as [`Channel::open`].
     pub(crate) fn open_first(&mut self, now: Instant, input: &mut BytesMut) -> Result<(), Fault> {
-        self.records.join(input);
+        self.records.join(input, false);
         self.open(now, input)
     }
 
@@ -191,7 +193,7 @@ mod tests {
     /// is, and what it has called.
     #[test]
     fn a_channel_is_small() {
-        assert!(size_of::<Channel>() <= 128, "{}", size_of::<Channel>());
+        assert!(size_of::<Channel>() <= 120, "{}", size_of::<Channel>());
         let boxed = size_of::<Sealer>() + size_of::<Opener>();
         assert!(boxed <= 512, "{boxed}");
     }

@@ -48,6 +48,8 @@ struct Round {
     begun_bytes: usize,
     /// When the last round began.
     now: Option<Instant>,
+    /// The last read was of a record or more.
+    flows: bool,
     /// Lanes that had nothing more, which will wake the driver when they do.
     quiet: LaneSet,
 }
@@ -98,6 +100,7 @@ impl Driver {
             input: link.take_input(),
             begun_bytes: 0,
             now: None,
+            flows: false,
             quiet: LaneSet::NONE,
         };
         let mut idle = false;
@@ -136,7 +139,7 @@ impl Driver {
                         worker::make_room(input, frame_bytes);
                         open.poll_read(cx, Lane::FIRST, input)
                     }
-                    Some(channel) => channel.poll_read(&mut **open, cx, input, frame_bytes),
+                    Some(channel) => channel.poll_read(&mut **open, cx, input, frame_bytes, &mut round.flows),
                 }
             }
             _ => Poll::Pending,

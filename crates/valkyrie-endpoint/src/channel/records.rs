@@ -1,5 +1,5 @@
 //! Records as they arrive: they are read into the buffer that the session takes frames from, behind the frame that has begun
-//! there, and opened where they lie, so that nothing is copied between the link and the session.
+//! there, and opened where they lie, so that little or nothing is copied between the link and the session.
 //!
 //! Between two reads what is opened and what is sealed are apart, and nobody else sees the latter. While no read is under way only
 //! the beginning of a record is kept.
@@ -23,8 +23,6 @@ pub(super) struct Records {
     pub(super) sealed: BytesMut,
     /// Where in the session's buffer what is opened ends and what is sealed begins, while the two are together.
     at: Within,
-    /// The last read was of a record or more, so that the next is likely to be.
-    flows: bool,
 }
 
 impl Records {
@@ -33,35 +31,35 @@ impl Records {
             opener,
             sealed,
             at: Within::default(),
-            flows: false,
         }
     }
 
     /// Has `read` append to what is in `input`: the beginning of a frame of `frame_bytes`, when they are known. When bytes
     /// have come, [`Records::open`] and [`Records::part`] are next.
+    ///
+    /// `flows` is whether the read before this one was of a record or more, so that this one is likely to be; afterwards it is
+    /// about this one.
     pub(super) fn poll_read(
         &mut self,
         input: &mut BytesMut,
         frame_bytes: usize,
+        flows: &mut bool,
         read: impl FnOnce(&mut BytesMut) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        self.join(input);
+        let far_ahead = *flows && self.opener.opens_far_ahead();
+        self.join(input, far_ahead);
         worker::make_room(input, frame_bytes);
         let read = read(input);
         match read {
-            Poll::Ready(Ok(bytes @ 1..)) => self.flows = bytes >= FAR_AHEAD_BYTES,
+            Poll::Ready(Ok(bytes @ 1..)) => *flows = bytes >= FAR_AHEAD_BYTES,
             _ => self.part(input),
         }
         read
     }
 
-    /// Puts what is sealed behind what is opened.
-    pub(super) fn join(&mut self, input: &mut BytesMut) {
-        let far_ahead = self.flows && self.opener.opens_far_ahead();
-        self.join_with(input, far_ahead);
-    }
-
-    fn join_with(&mut self, input: &mut BytesMut, far_ahead: bool) {
+    /// Puts what is sealed behind what is opened, or with `far_ahead` so much room there that the next records are opened
+    /// without a copy whoever has their cipher.
+    pub(super) fn join(&mut self, input: &mut BytesMut, far_ahead: bool) {
         let mut sealed = mem::take(&mut self.sealed);
         if input.is_empty() && !far_ahead {
             sealed.advance(mem::take(&mut self.at.sealed));
@@ -136,7 +134,7 @@ mod tests {
 
     /// One round of a driver, up to the session.
     fn round(records: &mut Records, now: Instant, input: &mut BytesMut, far_ahead: bool, arrived: &[u8]) {
-        records.join_with(input, far_ahead);
+        records.join(input, far_ahead);
         worker::make_room(input, 0);
         input.extend_from_slice(arrived);
         assert!(records.open(now, input).unwrap().is_none());
